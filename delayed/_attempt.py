@@ -1,0 +1,96 @@
+"""The monitor's decisions about one run of one task. No I/O, no clock: every moment is passed in, in monotonic seconds."""
+
+from __future__ import annotations
+
+import enum
+import math
+import signal
+from typing import Optional
+
+from ._page import Outcome, Step
+
+
+class State(enum.Enum):
+    SENDING = 'sending'  # the payload is on its way through the pipe
+    RUNNING = 'running'  # the child has it
+    TERMINATING = 'terminating'  # SIGTERM sent
+    KILLING = 'killing'  # SIGTERM did not help, SIGKILL sent
+
+
+#: Past the deadline: the next state, and the signal to send.
+ESCALATE = {
+    State.SENDING: (State.KILLING, signal.SIGKILL),
+    State.RUNNING: (State.TERMINATING, signal.SIGTERM),
+    State.TERMINATING: (State.KILLING, signal.SIGKILL),
+}
+
+
+class Cause(enum.Enum):
+    """Why the monitor ends a child."""
+
+    TIMED_OUT = 'timed out'
+    NOT_RECEIVED = 'was not received by its child in time'
+    HANDED_BACK = 'was handed back'
+    LEASE_LOST = 'lost its lease'
+
+
+class Verdict(enum.Enum):
+    """What becomes of a task."""
+
+    RELEASE = 'release'
+    HAND_BACK = 'hand back'  # to the front of the list; it has not begun, or is asked back: no loss
+    SET_ASIDE = 'set aside'
+    LOSE = 'lose'  # to the front of the list, counted
+    DROP = 'drop'  # it is another's now: touch nothing
+
+
+class Attempt:
+    """One run of one task as the monitor sees it."""
+
+    def __init__(self, now: float, timeout: float, grace: float) -> None:
+        """timeout: seconds for the task, from its beginning; half of it for sending. grace: seconds after SIGTERM."""
+        self.state = State.SENDING
+        self.cause: Optional[Cause] = None
+        self.deadline = now + timeout / 2
+        self._timeout = timeout
+        self._grace = grace
+        self._began = now
+
+    def sent(self, now: float) -> None:
+        """The child has the whole payload, or will read it from the pipe."""
+        if self.state is State.SENDING:
+            self.state, self._began = State.RUNNING, now
+            self.deadline = now + self._timeout
+
+    def allow(self, timeout: float) -> None:
+        """The child says that the task has a timeout of its own, in seconds."""
+        if self.state is State.RUNNING:
+            self.deadline = self._began + timeout
+
+    def end(self, now: float, cause: Cause, grace: float) -> None:
+        """Something else than the deadline ends it; `grace` is the time between SIGTERM and SIGKILL."""
+        if self.state is State.RUNNING or self.state is State.SENDING:
+            self.state, self.cause, self.deadline, self._grace = State.RUNNING, cause, now, grace
+
+    def tick(self, now: float) -> Optional[int]:
+        """Returns the signal to send now, if any; each is returned once."""
+        if self.state not in ESCALATE or now < self.deadline:
+            return None
+        if self.cause is None:
+            self.cause = Cause.NOT_RECEIVED if self.state is State.SENDING else Cause.TIMED_OUT
+        self.state, signum = ESCALATE[self.state]
+        self.deadline = now + self._grace if self.state in ESCALATE else math.inf
+        return signum
+
+
+def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed: bool) -> Verdict:
+    """What becomes of a task whose child reported, or died, having come as far as `step` and `outcome`."""
+    if cause is Cause.LEASE_LOST:
+        return Verdict.DROP
+    if step is Step.ENDED:
+        return Verdict.SET_ASIDE if outcome in (Outcome.UNREADABLE, Outcome.NOT_LOADABLE) else Verdict.RELEASE
+    if cause is Cause.HANDED_BACK or step is not Step.BEGUN:
+        return Verdict.HAND_BACK
+    if requeue_crashed and cause is None:
+        return Verdict.LOSE
+    return Verdict.RELEASE  # it failed

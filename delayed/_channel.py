@@ -1,0 +1,76 @@
+"""Whole messages over a pipe: 4 bytes of length in native order, then the message."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Optional
+
+from . import constants
+
+_LENGTH = struct.Struct('=I')
+
+
+class Writer:
+    """Sends messages through a non-blocking descriptor, as fast as the other end reads."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._rest: Optional[memoryview] = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a message still waits for room in the pipe."""
+        return self._rest is not None
+
+    def send(self, message: bytes) -> None:
+        """Begins to send; the rest goes with `flush`, whenever the descriptor is writable. Raises `BrokenPipeError`."""
+        self._rest = memoryview(_LENGTH.pack(len(message)) + message)
+        self.flush()
+
+    def flush(self) -> None:
+        while self._rest is not None:
+            try:
+                written = os.write(self.fd, self._rest)
+            except BlockingIOError:
+                return
+            self._rest = self._rest[written:] if written < len(self._rest) else None
+
+    def drop(self) -> None:
+        """Gives up the rest: nobody will read it."""
+        self._rest = None
+
+
+class Reader:
+    """Receives messages from a descriptor, blocking or not."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._received = bytearray()
+
+    def fill(self) -> bool:
+        """Reads once, `BUF_SIZE` bytes at most. `False` at the end of the pipe. Raises `BlockingIOError` if it is empty."""
+        data = os.read(self.fd, constants.BUF_SIZE)
+        self._received += data
+        return bool(data)
+
+    def next(self) -> Optional[bytes]:
+        """The next whole message among what was read, or `None`."""
+        received = self._received
+        if len(received) < _LENGTH.size:
+            return None
+        end = _LENGTH.size + _LENGTH.unpack_from(received)[0]
+        if len(received) < end:
+            return None
+        message = bytes(memoryview(received)[_LENGTH.size:end])
+        del received[:end]
+        return message
+
+    def receive(self) -> Optional[bytes]:
+        """Blocks until a whole message is there; `None` at the end of the pipe."""
+        message = self.next()
+        while message is None:
+            if not self.fill():
+                return None
+            message = self.next()
+        return message

@@ -1,0 +1,140 @@
+"""The process that runs tasks, as its monitor sees it: fork, send, reap, signal; what an exit status means."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import warnings
+from typing import Callable, NamedTuple, NoReturn, Optional
+
+from . import _fds
+from ._channel import Reader, Writer
+from ._page import Page
+
+
+class Exit(NamedTuple):
+    """How a process ended: by this signal, or with this code."""
+
+    signum: Optional[int]
+    code: int
+
+    def __str__(self) -> str:
+        return 'exit code %d' % self.code if self.signum is None else signal_name(self.signum)
+
+
+class Child:
+    """A child and the monitor's ends of its pipes."""
+
+    def __init__(self, page: Page, main: Callable[[int, int], None]) -> None:
+        """Forks. `main(tasks_fd, results_fd)` runs in the child, which exits when it returns. Raises `OSError`."""
+        self.page = page
+        tasks_read, tasks_write = _fds.pipe()
+        results_read, results_write = _fds.pipe()
+        try:
+            self.pid = _fork()
+            if self.pid == 0:
+                _run_and_exit(main, tasks_read, results_write)
+        except BaseException:
+            _fds.close(tasks_read, tasks_write, results_read, results_write)
+            raise
+        _fds.close(tasks_read, results_write)
+        os.set_blocking(tasks_write, False)
+        os.set_blocking(results_read, False)
+        self.writer, self.reader = Writer(tasks_write), Reader(results_read)
+        self._exit: Optional[Exit] = None
+        self._death_fd = _watch_death(self.pid)
+
+    @property
+    def death_fd(self) -> Optional[int]:
+        """Readable once the child is dead; `None` where the system has no such thing."""
+        return self._death_fd
+
+    def reap(self, block: bool = False) -> Optional[Exit]:
+        """How the child ended, or `None` if it has not."""
+        if self._exit is None:
+            try:
+                pid, status = os.waitpid(self.pid, 0 if block else os.WNOHANG)
+            except ChildProcessError:  # somebody else reaped it, or SIGCHLD is ignored: how it ended is not known
+                self._exit = Exit(None, 0)
+            else:
+                if pid:
+                    signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+                    self._exit = Exit(signum, os.WEXITSTATUS(status) if signum is None else -signum)
+        return self._exit
+
+    def signal(self, signum: int) -> None:
+        if self._exit is None:
+            self.page.asked_to_end = True
+            os.kill(self.pid, signum)
+
+    def dismiss(self) -> None:
+        """Closes the task pipe: an idle child sees its end, and exits."""
+        _fds.close(self.writer.fd)
+        self.writer.fd = -1  # the number may be another pipe's soon
+
+    def close(self) -> None:
+        """Forgets a child that was reaped."""
+        _fds.close(self.writer.fd, self.reader.fd)
+        if self._death_fd is not None:
+            _fds.close(self._death_fd)
+            self._death_fd = None
+
+
+def signal_name(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        return 'signal %d' % signum
+
+
+def _fork() -> int:
+    for stream in (sys.stdout, sys.stderr):  # or what is buffered would be written twice
+        if stream is not None:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+    if threading.active_count() == 1:
+        return os.fork()
+    with warnings.catch_warnings():  # the child of a program with threads runs Python code: the program's choice
+        warnings.simplefilter('ignore', DeprecationWarning)
+        return os.fork()
+
+
+def _run_and_exit(main: Callable[[int, int], None], tasks_fd: int, results_fd: int) -> NoReturn:
+    code = 1
+    try:
+        _fds.close_all_but(tasks_fd, results_fd)
+        main(tasks_fd, results_fd)
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        exit_now(code)
+
+
+def exit_now(code: int) -> NoReturn:
+    """Ends this process without its parent's clean-up, its output flushed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+    os._exit(code)
+
+
+def _watch_death(pid: int) -> Optional[int]:
+    """A descriptor that becomes readable when process `pid` dies: works in any thread, and needs no SIGCHLD handler."""
+    if sys.platform != 'linux':  # macOS, BSD
+        queue = select.kqueue()
+        fd = os.dup(queue.fileno())
+        queue.control([select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)], 0)
+        queue.close()
+        return _fds.own(fd)
+    try:
+        return _fds.own(os.pidfd_open(pid))
+    except (AttributeError, OSError):  # before Linux 5.3
+        return None

@@ -1,0 +1,208 @@
+"""The ledger: where each task of one queue is, and every move it can make. Knows payloads, not what is in them.
+
+A payload is always in exactly one place, and every move is one atomic script of `lua/`:
+
+    (nowhere) --enqueue--> waiting --take--> dequeued --release--> (nowhere)
+                              ^                 |
+                              +- requeue, sweep +-- set_aside, or a sweep after too many losses --> dead
+
+All times are milliseconds; moments are the Redis server's Unix time. Every call may be made twice and raises what
+redis-py raises when Redis is away.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+from . import _scripts
+from ._keys import QueueKeys
+from ._redis import Caller
+
+Tokens = Tuple[bytes, ...]
+
+#: How a call takes a task; see dequeue.lua.
+NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
+
+_PRODUCER_MEMORY_MS = 600_000  # longer than any client goes on repeating a call
+_BATCH = 500  # tasks of one batch of a sweep: some 5 ms of Redis
+_BATCH_BYTES = 1 << 20
+
+
+class Taken(NamedTuple):
+    """A payload and the token of its lease: when it ends, as text."""
+
+    payload: bytes
+    token: bytes
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A task that was set aside.
+
+    id: what `requeue_dead` and `delete_dead` take.
+    payload: the bytes, to be unpickled with care.
+    reason: why.
+    set_aside_at: when, in Unix seconds by the Redis server's clock.
+    lost_at: when it was lost before, in Unix seconds, oldest first.
+    """
+
+    id: str
+    payload: bytes
+    reason: str
+    set_aside_at: float
+    lost_at: Tuple[float, ...]
+
+
+@dataclass
+class Ledger:
+    """The moves. `default_allowance_ms` is that of a payload that has none; `requeue_timeout_ms` the grace after a timeout."""
+
+    keys: QueueKeys
+    caller: Caller
+    default_allowance_ms: float
+    busy_len: int
+    postponement_ms: float
+
+    def __post_init__(self) -> None:
+        keys = self.keys
+        self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
+
+    def using(self, caller: Caller) -> Ledger:
+        """The same ledger through another caller."""
+        return Ledger(self.keys, caller, self.default_allowance_ms, self.busy_len, self.postponement_ms)
+
+    def new_id(self) -> int:
+        return int(self.caller.command('INCR', self.keys.id))
+
+    def enqueue(self, payload: bytes, allowance_ms: float, producer: str, call: int) -> bool:
+        """Adds a task; `False` if this producer's call was carried out before."""
+        keys = self.keys
+        return bool(self.caller.script(
+            _scripts.ENQUEUE, (keys.waiting, keys.notifications, keys.enqueued, keys.producer(producer)),
+            (payload, allowance_ms, call, _PRODUCER_MEMORY_MS)))
+
+    def waiting(self) -> int:
+        return int(self.caller.command('LLEN', self.keys.waiting))
+
+    def wait(self) -> bool:
+        """Waits up to a second for a notification and pops it."""
+        return self.caller.wait(self.keys.notifications)
+
+    def take(self, mode: str, lease_ms: Optional[float] = None, holder: str = '') -> Optional[Taken]:
+        """Takes the oldest task. `lease_ms` `None`: its whole allowance. A `holder` names a lease that is renewed.
+
+        The client must not repeat it: it would take another.
+        """
+        reply = self.caller.script(_scripts.DEQUEUE, self._store[:5], self._lease_args(mode, lease_ms, holder),
+                                   repeat=False)
+        return Taken(*reply) if reply else None
+
+    def _lease_args(self, mode: str, lease_ms: Optional[float], holder: str) -> Tuple[Any, ...]:
+        return (mode, '' if lease_ms is None else lease_ms, self.default_allowance_ms, holder)
+
+    def release(self, payload: bytes, tokens: Tokens) -> bool:
+        """Forgets a task. `False` if it has become another's. Without tokens: by payload alone."""
+        return bool(self.caller.script(_scripts.RELEASE, self._store, (payload, b' '.join(tokens))))
+
+    def advance(self, payload: bytes, tokens: Tokens, mode: str, lease_ms: Optional[float],
+                holder: str) -> Tuple[bool, Optional[Taken]]:
+        """Releases one task and takes the next, in one round trip."""
+        reply = self.caller.script(_scripts.ADVANCE, self._store, (
+            payload, b' '.join(tokens), *self._lease_args(mode, lease_ms, holder)), repeat=False)
+        return bool(reply[0]), Taken(*reply[1:]) if len(reply) > 1 else None
+
+    def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
+        """Puts a dequeued task back at the `back` or the `front`. `False` if it was not dequeued, or is another's."""
+        keys = self.keys
+        return bool(self.caller.script(_scripts.REQUEUE, (keys.waiting, keys.notifications, keys.dequeued, keys.leases),
+                                       (payload, b' '.join(tokens), where)))
+
+    def lose(self, payload: bytes, tokens: Tokens, max_losses: int) -> int:
+        """Puts a task back and counts a loss: 1 it waits, 2 it was lost too often and is set aside, 0 it is another's."""
+        return int(self.caller.script(_scripts.LOSE, (*self._store, self.keys.dead), (
+            payload, b' '.join(tokens), max_losses, self.default_allowance_ms)))
+
+    def renew(self, payload: bytes, tokens: Tokens, new_token: bytes, lease_ms: float,
+              holder: str) -> Union[bool, float]:
+        """Renews a lease: whether it still was ours; or the server's time, where `new_token` is too far off."""
+        reply = self.caller.script(_scripts.RENEW, (self.keys.dequeued, self.keys.leases),
+                                   (payload, b' '.join(tokens), new_token, lease_ms, holder))
+        return float(reply[0]) if isinstance(reply, list) else bool(reply == b'renewed')
+
+    def reclaim(self, holder: str) -> Optional[Taken]:
+        """What a call of that `holder` took although its reply was lost."""
+        reply = self.caller.script(_scripts.RECLAIM, (self.keys.dequeued, self.keys.leases), (holder,))
+        return Taken(*reply) if reply else None
+
+    def set_aside(self, payload: bytes, tokens: Tokens, reason: str) -> bool:
+        """Moves a dequeued task to the dead letters. `False` if it was not dequeued, or is another's."""
+        keys = self.keys
+        return bool(self.caller.script(
+            _scripts.SET_ASIDE, (keys.enqueued, keys.dequeued, keys.leases, keys.losses, keys.dead),
+            (payload, b' '.join(tokens), reason, self.default_allowance_ms)))
+
+    def may_sweep(self, lease_ms: float) -> bool:
+        """Whether leases that workers renew may be swept now; see may_sweep.lua."""
+        return bool(self.caller.script(_scripts.MAY_SWEEP, (self.keys.swept,), (lease_ms,)))
+
+    def sweep(self, max_losses: int, spare_renewed: bool = False) -> int:
+        """Brings back what is lost, and notifications in step; returns how many it repaired."""
+        lost_before, bound, repaired, more = b'', b'', 0, True
+        while more:
+            count, lost_before, bound, more = self.caller.script(
+                _scripts.REQUEUE_LOST, (*self._store, self.keys.dead),
+                (lost_before, bound, self.busy_len, self.postponement_ms, 'unrenewed' if spare_renewed else 'all',
+                 max_losses, self.default_allowance_ms, _BATCH, _BATCH_BYTES))
+            repaired += count
+        self._tidy()
+        return repaired
+
+    def _tidy(self) -> None:
+        keys = self.keys
+        for which, key in (('leases', keys.leases), ('losses', keys.losses)):
+            if not self.caller.command('EXISTS', key):
+                continue
+            cursor = b'0'
+            while True:
+                cursor = self.caller.script(
+                    _scripts.TIDY, (keys.enqueued, keys.dequeued, keys.leases, keys.losses), (which, cursor))
+                if cursor == b'0':
+                    break
+
+    def dead_len(self) -> int:
+        return int(self.caller.command('ZCARD', self.keys.dead))
+
+    def dead_letters(self, start: int, count: int) -> List[DeadLetter]:
+        """The dead letters from the `start`th on, oldest first."""
+        reply = self.caller.command('ZRANGE', self.keys.dead, start, start + count - 1, 'WITHSCORES')
+        return [_read_letter(*pair) for pair in _pairs(reply)]
+
+    def dead_letter(self, id: str) -> Optional[DeadLetter]:
+        reply = self.caller.command('ZRANGEBYSCORE', self.keys.dead, id, id, 'WITHSCORES', 'LIMIT', 0, 1)
+        return next((_read_letter(*pair) for pair in _pairs(reply)), None)
+
+    def requeue_dead(self, id: str) -> bool:
+        """Puts a dead letter's task back at the end of the list. `False` if there is no such letter."""
+        keys = self.keys
+        return bool(self.caller.script(
+            _scripts.REQUEUE_DEAD, (keys.waiting, keys.notifications, keys.enqueued, keys.dead), (id,)))
+
+    def delete_dead(self, id: str) -> bool:
+        """Deletes a dead letter. `False` if there is no such letter."""
+        return bool(self.caller.command('ZREMRANGEBYSCORE', self.keys.dead, id, id))
+
+
+def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:
+    """Members and scores: a flat list in RESP2, pairs in RESP3."""
+    if reply and isinstance(reply[0], (list, tuple)):
+        return ((member, float(score)) for member, score in reply)
+    return ((reply[i], float(reply[i + 1])) for i in range(0, len(reply), 2))
+
+
+def _read_letter(letter: bytes, score: float) -> DeadLetter:
+    header, _, payload = letter.partition(b'\n')
+    fields = json.loads(header)
+    lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
+    return DeadLetter('%.3f' % score, payload, fields['reason'], score / 1000, lost_at)

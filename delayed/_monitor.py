@@ -1,0 +1,278 @@
+"""The engine under both workers: takes tasks, has a child run them, settles what became of them.
+
+It runs no user code, but for the error handler of a task whose process was killed. It waits in one place, `_wait`, for
+signals, the child's reports and death, and the next deadline; it never polls.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+from . import _backoff, _runner
+from ._attempt import Attempt, Cause, State, Verdict, judge
+from ._child import Child, Exit, signal_name
+from ._children import Children
+from ._describe import describe
+from ._lease import Lease
+from ._orphan import Orphan
+from ._outage import Outage
+from ._page import Page, Step
+from ._redis import Unavailable
+from ._shield import raise_shield
+from ._source import Source
+from ._stop import Stop
+from ._wakeup import Wakeup, milliseconds
+from .errors import TaskExited, UnreadablePayload
+from .logger import logger
+from .task import Task
+
+#: A child that is to hand its task back has so long to die of SIGTERM, in seconds.
+_HAND_BACK_GRACE = 0.3
+#: Without a descriptor that tells of a child's death, it is asked so often, in seconds.
+_BLIND_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a worker works. Times are seconds."""
+
+    once: bool  # a fresh child for each task
+    kill_timeout: float
+    handlers: _runner.Handlers
+    sweep_interval: Optional[float]
+    requeue_crashed: bool
+    kill_on_partition: bool
+    default_timeout: Callable[[], float]
+    requeue_timeout: float
+
+
+class Done(NamedTuple):
+    """A task that needs no child any more, and what is to become of it."""
+
+    lease: Lease
+    verdict: Verdict
+    reason: str = ''
+
+
+class Monitor:
+    """One run of a worker. `program` holds the embedding program's own dispositions of the stopping signals."""
+
+    def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, program: Dict[int, Any],
+                 note_pid: Callable[[Optional[int]], None]) -> None:
+        self._source = source
+        self._options = options
+        self._wakeup = wakeup
+        self._stop = stop
+        self._program = program
+        self._pid = os.getpid()
+        self._outage = Outage()
+        self._children = Children(self._child_main, options.once, note_pid)
+        self._sweep_at = time.monotonic()
+        self._unbegun = 0  # how many children in a row died before they began their task
+
+    def run(self) -> None:
+        """Works until it is to stop. On return no child and no descriptor is left."""
+        done: Optional[Done] = None
+        self._source.open()
+        try:
+            while True:
+                lease, done = self._next(done)
+                if lease is not None:
+                    done = self._attempt(lease)
+                elif self._stop.wanted and done is None:
+                    break
+                elif done is not None and self._stop.urgent:
+                    logger.error('Redis is away: %s may run again, for its end could not be told', describe(done.lease.payload))
+                    break
+        finally:
+            self._children.part(settled=True)  # the child has nothing to tell Redis
+            self._children.dismiss(self._options.kill_timeout)
+            self._source.close()
+
+    def _child_main(self, page: Page, tasks_fd: int, results_fd: int) -> None:
+        """In the child."""
+        page.pid = os.getpid()
+        raise_shield(page, self._program)
+        self._source.forget_connection()
+        options = self._options
+        orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
+                        options.handlers.failed)
+        orphan.watch()
+        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout() * 1000,
+                       options.once).run()
+
+    # --- between Redis and the child
+
+    def _next(self, done: Optional[Done]) -> Tuple[Optional[Lease], Optional[Done]]:
+        """Settles what is done and takes the next task, unless it is to stop. Returns the task, and what could not be
+        settled because Redis is away."""
+        try:
+            lease = None
+            if done is not None and done.verdict is Verdict.RELEASE and not self._stop.wanted:
+                held, lease = self._source.advance(done.lease)
+                self._settled(held, done)
+            elif done is not None:
+                self._settled(self._source.settle(done.lease, done.verdict, done.reason), done)
+            done = None
+            self._sweep_if_due()
+            if lease is None and not self._stop.wanted:
+                lease = self._source.take()
+            self._outage.over()
+            return lease, done
+        except Unavailable as error:
+            self._wakeup.wait(self._outage.failed(error))
+            return None, done
+
+    def _settled(self, held: bool, done: Done) -> None:
+        self._children.part(settled=True)
+        if not held and done.verdict is not Verdict.DROP:
+            logger.warning('%s had lost its lease before its end could be told', describe(done.lease.payload))
+
+    def _sweep_if_due(self) -> None:
+        now = time.monotonic()
+        interval = self._options.sweep_interval
+        if interval is None or now < self._sweep_at:
+            return
+        self._sweep_at = now + interval
+        repaired = self._source.sweep()
+        if repaired:
+            logger.warning('brought back %d lost tasks or notifications', repaired)
+
+    # --- one task
+
+    def _attempt(self, lease: Lease) -> Done:
+        """Has a child run the task. Returns what is to become of it."""
+        options = self._options
+        try:
+            child = self._children.ready()
+        except OSError as error:
+            logger.error('cannot fork (%s): %s goes back', error, describe(lease.payload))
+            self._pause()
+            return Done(lease, Verdict.HAND_BACK)
+        child.page.prepare(lease.tokens)
+        attempt = Attempt(time.monotonic(), options.default_timeout(), options.kill_timeout)
+        self._send(child, attempt, lease.payload)
+        self._children.fork_ahead()
+        report = self._watch(child, lease, attempt)
+        verdict = judge(child.page.step, child.page.outcome, attempt.cause, options.requeue_crashed)
+        exited = child.reap() if report is None else None
+        if exited is not None:
+            self._mourn(child, lease, attempt, exited, verdict)
+        if verdict is Verdict.HAND_BACK and attempt.cause is None:
+            self._pause()
+        else:
+            self._unbegun = 0
+        return Done(lease, verdict, report or 'its process ended before it could say why')
+
+    def _pause(self) -> None:
+        self._unbegun += 1
+        self._wakeup.wait(_backoff.delay(self._unbegun))
+
+    def _watch(self, child: Child, lease: Lease, attempt: Attempt) -> Optional[str]:
+        """Waits until the child reports the task's end, and returns what it says of it; `None`: it died without."""
+        poll = self._poll_of(child)
+        while True:
+            poll.poll(milliseconds(self._seconds_left(child, lease, attempt)))
+            self._wakeup.drain()
+            report = self._receive(child, attempt, poll)  # it counts even if the child died right after it
+            if report is None and child.reap() is not None:
+                return self._receive(child, attempt, poll)
+            if report is not None:
+                return report
+            if child.writer.pending:
+                self._send(child, attempt)
+                if not child.writer.pending:
+                    poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
+            now = time.monotonic()
+            self._keep(child, lease, attempt, now)
+            signum = attempt.tick(now)
+            if signum is not None:
+                logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
+                               attempt.cause.value if attempt.cause else '', signal_name(signum), child.pid)
+                child.signal(signum)
+
+    def _poll_of(self, child: Child) -> select.poll:
+        poll = select.poll()
+        poll.register(self._wakeup.fd, select.POLLIN)
+        poll.register(child.reader.fd, select.POLLIN)
+        if child.writer.pending:
+            poll.register(child.writer.fd, select.POLLOUT)
+        if child.death_fd is not None:
+            poll.register(child.death_fd, select.POLLIN)
+        return poll
+
+    def _seconds_left(self, child: Child, lease: Lease, attempt: Attempt) -> Optional[float]:
+        now = time.monotonic()
+        until = min(attempt.deadline, lease.due)
+        if self._options.sweep_interval is not None:
+            until = min(until, self._sweep_at)
+        if attempt.cause is None:
+            until = min(until, self._stop.deadline)
+        if child.death_fd is None:
+            until = min(until, now + _BLIND_INTERVAL)
+        return None if until == math.inf else max(0.0, until - now)
+
+    def _receive(self, child: Child, attempt: Attempt, poll: select.poll) -> Optional[str]:
+        """Returns what the child reports of the task's end, if it does."""
+        try:
+            if not child.reader.fill():
+                poll.unregister(child.reader.fd)  # the end of a pipe stays readable, and would wake for ever
+        except BlockingIOError:
+            pass
+        except KeyError:
+            pass  # unregistered before
+        message = child.reader.next()
+        while message is not None:
+            if message[:1] == _runner.ENDED:
+                return message[1:].decode('utf-8', 'replace')
+            attempt.allow(_runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+            message = child.reader.next()
+        return None
+
+    def _send(self, child: Child, attempt: Attempt, payload: Optional[bytes] = None) -> None:
+        """Begins to send the payload, or goes on with it."""
+        try:
+            if payload is None:
+                child.writer.flush()
+            else:
+                child.writer.send(payload)
+        except BrokenPipeError:
+            child.writer.drop()  # the child is dead or dying: its exit will be seen
+        if not child.writer.pending:
+            attempt.sent(time.monotonic())
+
+    def _keep(self, child: Child, lease: Lease, attempt: Attempt, now: float) -> None:
+        """Renews the lease, sweeps, and heeds a request to stop at once, each when it is due."""
+        if attempt.cause is None and self._stop.urgent:
+            attempt.end(now, Cause.HANDED_BACK, min(self._options.kill_timeout, _HAND_BACK_GRACE))
+        try:
+            if now >= lease.due and not self._source.extend(lease, None, lambda: child.page.note_tokens(lease.tokens)):
+                lease.retry(math.inf)
+                attempt.end(now, Cause.LEASE_LOST, 0.0)
+            self._sweep_if_due()
+            self._outage.over()
+        except Unavailable as error:
+            delay = self._outage.failed(error)
+            lease.retry(max(lease.due, now + delay))
+            self._sweep_at = max(self._sweep_at, now + delay)
+            if self._options.kill_on_partition and lease.seconds and self._outage.seconds > lease.seconds / 2:
+                attempt.end(now, Cause.LEASE_LOST, 0.0)
+
+    def _mourn(self, child: Child, lease: Lease, attempt: Attempt, exited: Exit, verdict: Verdict) -> None:
+        """The child died without a report: says so, and calls the error handler where its task has failed by that."""
+        why = attempt.cause.value if attempt.cause else 'ended its process' if exited.signum is None else 'crashed'
+        logger.error('%s %s: child %d ended with %s; %s', describe(lease.payload), why, child.pid, exited, verdict.value)
+        if verdict is Verdict.RELEASE and child.page.step is not Step.ENDED and self._options.handlers.error is not None:
+            try:
+                task = Task.deserialize(lease.payload)
+            except UnreadablePayload as error:
+                logger.error('the error handler is not called: %s', error)
+            else:
+                exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
+                self._options.handlers.failed(task, exited.signum, exc_info)
+        self._children.bury()

@@ -1,0 +1,129 @@
+"""What a child does when its monitor is dead: it finishes its task once, keeps its lease, obeys its timeout, releases.
+
+It learns of the death by a signal (Linux) and by the end of the task pipe (everywhere, once it reads again).
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import sys
+import time
+from typing import Any, Callable, Optional
+
+from . import _backoff
+from ._attempt import Verdict
+from ._lease import Lease
+from ._page import Page
+from ._redis import Unavailable
+from ._source import Source
+from .logger import logger
+from .task import Task
+
+#: Sent by the kernel to a child whose monitor died. Nothing else uses it.
+DEATH_SIGNAL: Optional[int] = signal.SIGRTMAX if sys.platform == 'linux' else None
+_PR_SET_PDEATHSIG = 1
+_UNGUARDED = float('inf')
+#: How long an orphan tries to tell Redis that its task is done, in seconds.
+_SETTLE_SECONDS = 60.0
+
+
+class Orphan:
+    """The child's part. `connect` makes a source of the child's own; `failed` calls the error handler."""
+
+    def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
+                 requeue_timeout: float, failed: Callable[[Task, Optional[int], Any], None]) -> None:
+        self._page = page
+        self._monitor_pid = monitor_pid
+        self._connect = connect
+        self._lock = _thread.allocate_lock()  # one at a time: a token that is being replaced releases nothing
+        self._kill_timeout = kill_timeout
+        self._grace = max(1.0, min(5.0, requeue_timeout / 2))
+        self._requeue_timeout = requeue_timeout
+        self._failed = failed
+        self._task: Optional[Task] = None
+        self._deadline = _UNGUARDED
+        self._pid = os.getpid()
+        self._alarm = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+    def watch(self) -> None:
+        """Asks the kernel to tell of the monitor's death. The signal belongs to the thread that forked this process, and
+        is lost if that died before: so its pid is compared after (prctl(2), PR_SET_PDEATHSIG)."""
+        if DEATH_SIGNAL is None:
+            return
+        import ctypes  # here: a monitor has no use for it
+        signal.signal(DEATH_SIGNAL, self._on_death)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
+
+    @property
+    def alone(self) -> bool:
+        return os.getppid() != self._monitor_pid
+
+    def guard(self, task: Task, timeout: float) -> None:
+        """A task begins. Should the monitor die while the task holds the interpreter in C, where no handler runs, the
+        kernel ends this process in the end: by SIGALRM, whose default action needs no interpreter."""
+        self._task, self._deadline = task, time.monotonic() + timeout
+        if self.alone:
+            _thread.start_new_thread(self._live_on, ())
+        if self._alarm:
+            signal.setitimer(signal.ITIMER_REAL, timeout + self._kill_timeout + self._grace)
+
+    def unguard(self) -> None:
+        self._task, self._deadline = None, _UNGUARDED
+        if self._alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def settle(self, payload: bytes, verdict: Verdict, reason: str) -> None:
+        """The task has ended and the monitor cannot say so: tells Redis, for as long as that may take a minute."""
+        logger.warning('monitor %d is dead; its child %d settles the last task', self._monitor_pid, self._pid)
+        source = self._connect()
+        for delay in _backoff.delays(_SETTLE_SECONDS):
+            try:
+                with self._lock:
+                    source.settle(self._lease(payload), verdict, reason)
+                return
+            except Unavailable as error:
+                logger.debug('cannot settle yet: %s', error)
+            time.sleep(delay)
+        logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
+
+    def _lease(self, payload: bytes) -> Lease:
+        return Lease(payload, self._page.tokens, None, 'orphan:%d' % self._pid, time.monotonic())
+
+    def _on_death(self, signum: int, frame: object) -> None:
+        # A thread, since the task that was interrupted here may hold any lock; this way of starting one takes none.
+        if os.getpid() == self._pid and self.alone:
+            _thread.start_new_thread(self._live_on, ())
+
+    def _live_on(self) -> None:
+        task, deadline = self._task, self._deadline
+        if task is None or task.data is None:
+            return  # between tasks: the end of the pipe tells
+        logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
+        self._extend_lease(self._connect(), task, deadline)
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        if self._task is not task:
+            return  # it has ended
+        logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
+        self._failed(task, signal.SIGTERM, None)
+        self.settle(task.data, Verdict.RELEASE, '')
+        os.kill(self._pid, signal.SIGKILL)
+
+    def _extend_lease(self, source: Source, task: Task, deadline: float) -> None:
+        """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""
+        for delay in _backoff.delays(max(0.0, deadline - time.monotonic())):
+            rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout + self._requeue_timeout
+            try:
+                with self._lock:
+                    if self._task is not task:
+                        return
+                    lease = self._lease(task.serialize())
+                    held = source.extend(lease, rest, lambda: self._page.note_tokens(lease.tokens))
+                if not held:
+                    logger.warning("task %s is another worker's now: ending process %d", task.id, self._pid)
+                    os.kill(self._pid, signal.SIGKILL)
+                return
+            except Unavailable as error:
+                logger.debug('cannot extend the lease yet: %s', error)
+            time.sleep(delay)

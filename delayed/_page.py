@@ -1,0 +1,110 @@
+"""A page of memory that a monitor shares with its child, so that a death needs no guessing.
+
+Each field has one writer. While no task is under way the child waits, and the monitor prepares the page for the next.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import struct
+from typing import Tuple
+
+_STEP, _OUTCOME, _ASKED, _SETTLED, _TOKENS_AT = range(5)
+_PID = 8
+_TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
+_TOKENS_SIZE = 256
+
+
+class Step(enum.IntEnum):
+    """How far the child is with its task."""
+
+    IDLE = 0
+    RECEIVED = 1  # it has the whole payload
+    BEGUN = 2  # set before the first byte is unpickled, since unpickling can kill
+    ENDED = 3  # the function is through; handlers may still run
+
+
+class Outcome(enum.IntEnum):
+    """How the task ended in the child."""
+
+    NONE = 0
+    FINISHED = 1
+    FAILED = 2  # it raised
+    UNREADABLE = 3  # the payload is no task
+    NOT_LOADABLE = 4  # its function cannot be imported
+
+
+class Page:
+    """Shared by fork. One of it serves one child after the other."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def prepare(self, tokens: Tuple[bytes, ...]) -> None:
+        """By the monitor: a new task is about to be sent."""
+        self._memory[_STEP:_TOKENS_AT] = bytes(_TOKENS_AT)
+        self.tokens = tokens
+
+    @property
+    def step(self) -> Step:
+        return Step(self._memory[_STEP])
+
+    @step.setter
+    def step(self, step: Step) -> None:
+        self._memory[_STEP] = step
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(self._memory[_OUTCOME])
+
+    @outcome.setter
+    def outcome(self, outcome: Outcome) -> None:
+        self._memory[_OUTCOME] = outcome
+
+    @property
+    def asked_to_end(self) -> bool:
+        """By the monitor: the SIGTERM that comes is meant for the child, not for the whole process group."""
+        return bool(self._memory[_ASKED])
+
+    @asked_to_end.setter
+    def asked_to_end(self, asked: bool) -> None:
+        self._memory[_ASKED] = asked
+
+    @property
+    def settled(self) -> bool:
+        """By the monitor: Redis knows what became of the task."""
+        return bool(self._memory[_SETTLED])
+
+    @settled.setter
+    def settled(self, settled: bool) -> None:
+        self._memory[_SETTLED] = settled
+
+    @property
+    def pid(self) -> int:
+        """By the child: who it is; a copy that its task forked is somebody else."""
+        pid: int = struct.unpack_from('=q', self._memory, _PID)[0]
+        return pid
+
+    @pid.setter
+    def pid(self, pid: int) -> None:
+        struct.pack_into('=q', self._memory, _PID, pid)
+
+    @property
+    def tokens(self) -> Tuple[bytes, ...]:
+        """By the monitor: the tokens of the task's lease, so that the child can release it if the monitor is gone."""
+        start = _TOKENS[self._memory[_TOKENS_AT]]
+        return tuple(self._memory[start:start + _TOKENS_SIZE].rstrip(b'\0').split())
+
+    @tokens.setter
+    def tokens(self, tokens: Tuple[bytes, ...]) -> None:
+        unused = 1 - self._memory[_TOKENS_AT]
+        start = _TOKENS[unused]
+        self._memory[start:start + _TOKENS_SIZE] = b' '.join(tokens)[-_TOKENS_SIZE:].ljust(_TOKENS_SIZE, b'\0')
+        self._memory[_TOKENS_AT] = unused
+
+    def note_tokens(self, tokens: Tuple[bytes, ...]) -> None:
+        self.tokens = tokens
+
+    def close(self) -> None:
+        self._memory.close()

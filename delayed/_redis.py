@@ -1,0 +1,157 @@
+"""Makes the ledger's calls on any redis-py client.
+
+Replies come as bytes whatever the client decodes. A call goes straight through the client's own connections where it has
+them: `Redis.execute_command` and `Script` cost about half of the rate that one connection reaches.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable, Optional, Sequence
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
+
+from ._scripts import Argument, Script
+from .errors import WrongType
+
+#: What a call raises when Redis is away or refuses it: worth trying again later.
+Unavailable = (RedisError, OSError)
+
+#: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
+HELD_SOCKET_TIMEOUT = 3.0
+_BLOCK = 1.0  # seconds that one wait for a notification lasts
+
+
+def check_client(conn: object) -> None:
+    """Raises `WrongType` unless `conn` is a synchronous redis-py client."""
+    execute = getattr(conn, 'execute_command', None)
+    if not callable(execute) or not callable(getattr(conn, 'register_script', None)):
+        problem = 'it is no redis-py client'
+    elif inspect.iscoroutinefunction(execute) or type(conn).__module__.startswith('redis.asyncio'):
+        problem = 'it is an asynchronous client'
+    elif hasattr(conn, 'immediate_execute_command') or hasattr(conn, 'command_stack'):
+        problem = 'it is a pipeline'
+    else:
+        return
+    raise WrongType('conn must be a client such as redis.Redis(), redis.RedisCluster() or fakeredis.FakeRedis(), not %r: %s'
+                    % (conn, problem))
+
+
+class Caller:
+    """Calls through any client. Repeats a call as the client does, so every call must bear that."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
+        """Runs a script; loads it where the server does not know it (it was restarted, flushed or failed over)."""
+        try:
+            return self.command('EVALSHA', script.sha, len(keys), *keys, *args, repeat=repeat)
+        except NoScriptError:
+            return self.command('EVAL', script.source, len(keys), *keys, *args, repeat=repeat)
+
+    def command(self, *args: Argument, repeat: bool = True) -> Any:
+        """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
+        return self._conn.execute_command(*args, NEVER_DECODE=True)
+
+    def wait(self, key: str) -> bool:
+        """Pops from the list `key`; waits for up to a second (less where the client's own timeout is shorter)."""
+        return self.command('BLPOP', key, _block_seconds(self._socket_timeout())) is not None
+
+    def _socket_timeout(self) -> Optional[float]:
+        pool = getattr(self._conn, 'connection_pool', None)
+        timeout: Optional[float] = getattr(pool, 'connection_kwargs', {}).get('socket_timeout')
+        return timeout
+
+    def hold(self) -> Caller:
+        """Returns a caller for a worker's own use; to be closed by `let_go`."""
+        return self
+
+    def let_go(self) -> None:
+        """Gives back what `hold` took."""
+
+    def forget(self) -> None:
+        """In a forked child: closes its copy of what `hold` took."""
+
+
+class PooledCaller(Caller):
+    """Calls through the connections of a client's pool."""
+
+    def command(self, *args: Argument, repeat: bool = True) -> Any:
+        pool = self._conn.connection_pool
+        connection = _get_connection(pool)
+        try:
+            if not repeat:
+                return _exchange(connection, args)
+            return connection.retry.call_with_retry(
+                lambda: _exchange(connection, args), lambda error, *_: connection.disconnect())
+        finally:
+            pool.release(connection)
+
+    def hold(self) -> Caller:
+        return HeldCaller(self._conn)
+
+
+class HeldCaller(Caller):
+    """Calls through one connection of its own, which never repeats a call and does not wait long. For one thread."""
+
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn)
+        options = dict(conn.connection_pool.connection_kwargs)
+        for name in ('socket_timeout', 'socket_connect_timeout'):
+            options[name] = min(options.get(name) or HELD_SOCKET_TIMEOUT, HELD_SOCKET_TIMEOUT)
+        self._timeout: float = options['socket_timeout']
+        self._connection = conn.connection_pool.connection_class(**dict(options, retry=Retry(NoBackoff(), 0)))
+
+    def command(self, *args: Argument, repeat: bool = True) -> Any:
+        return _exchange(self._connection, args)
+
+    def _socket_timeout(self) -> Optional[float]:
+        return self._timeout
+
+    def let_go(self) -> None:
+        self._connection.disconnect()
+
+    forget = let_go  # by its pid a connection knows not to shut down that of its parent
+
+
+def caller(conn: Any) -> Caller:
+    """Returns the fastest caller that `conn` allows."""
+    plain = getattr(type(conn), 'execute_command', None) is redis.Redis.execute_command
+    return PooledCaller(conn) if plain and conn.connection is None else Caller(conn)
+
+
+def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
+    try:
+        connection.send_command(*args)
+        return connection.read_response(disable_decoding=True)
+    except ResponseError:
+        raise
+    except BaseException:  # the reply may still be under way: it must not answer the next call
+        connection.disconnect()
+        raise
+
+
+def _block_seconds(socket_timeout: Optional[float]) -> float:
+    """Whole seconds where possible: Redis 5 takes no others."""
+    return 1 if socket_timeout is None or socket_timeout > _BLOCK * 1.25 else socket_timeout / 2
+
+
+def _connection_getter() -> Callable[[Any], Any]:
+    """redis-py before 5.3 wants a command's name, later versions warn of it."""
+    parameters = inspect.signature(redis.ConnectionPool.get_connection).parameters
+    needs_name = parameters['command_name'].default is inspect.Parameter.empty if 'command_name' in parameters else False
+
+    def with_name(pool: Any) -> Any:
+        return pool.get_connection('EVALSHA')
+
+    def without_name(pool: Any) -> Any:
+        return pool.get_connection()
+
+    return with_name if needs_name else without_name
+
+
+_get_connection = _connection_getter()

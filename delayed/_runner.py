@@ -1,0 +1,157 @@
+"""What runs inside a child: receives tasks, runs them, reports. It does not talk to Redis while its monitor lives."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import Any, Callable, NoReturn, Optional, Tuple
+
+from ._attempt import judge
+from ._channel import Reader, Writer
+from ._child import exit_now
+from ._orphan import Orphan
+from ._page import Outcome, Page, Step
+from .errors import UnreadablePayload
+from .logger import logger
+from .task import Task
+
+#: What a message from the child begins with.
+ENDED, TIMEOUT = b'E', b'T'
+TIMEOUT_SECONDS = struct.Struct('=d')
+
+ExcInfo = Tuple[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """The user's handlers; one that fails is logged and changes nothing."""
+
+    success: Optional[Callable[[Task], object]] = None
+    error: Optional[Callable[[Task, Optional[int], Optional[ExcInfo]], object]] = None
+
+    def succeeded(self, task: Task) -> None:
+        if self.success is not None:
+            self._call('success', task, self.success, task)
+
+    def failed(self, task: Task, kill_signal: Optional[int], exc_info: Optional[ExcInfo]) -> None:
+        if self.error is not None:
+            self._call('error', task, self.error, task, kill_signal, exc_info)
+
+    def _call(self, kind: str, task: Task, handler: Callable[..., object], *args: Any) -> None:
+        try:
+            handler(*args)
+        except BaseException:
+            logger.exception('the %s handler failed for task %s', kind, task.id)
+
+
+class Runner:
+    """Runs tasks one after the other; `once`: a single one."""
+
+    def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
+                 default_timeout_ms: float, once: bool) -> None:
+        self._page = page
+        self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
+        self._pipes = _identity(tasks_fd), _identity(results_fd)
+        self._handlers = handlers
+        self._orphan = orphan
+        self._default_timeout_ms = default_timeout_ms
+        self._once = once
+        self._pid = os.getpid()
+        self._payload = b''
+        self._reason = ''
+
+    def run(self) -> None:
+        """Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
+        while True:
+            message = self._reader.receive()
+            if message is None:
+                break
+            self._payload, self._reason = message, ''
+            self._page.step = Step.RECEIVED
+            self._run_task(message)
+            if not self._report(ENDED + self._reason.encode('utf-8', 'replace')):
+                break
+            if self._once:
+                self._reader.receive()  # the monitor ends the pipe when Redis knows
+                break
+        if self._page.step is Step.ENDED and not self._page.settled:
+            verdict = judge(Step.ENDED, self._page.outcome, None, False)
+            self._orphan.settle(self._payload, verdict, self._reason)
+
+    def _run_task(self, payload: bytes) -> None:
+        self._page.step = Step.BEGUN
+        try:
+            task = Task.deserialize(payload)
+        except UnreadablePayload as error:
+            self._end(Outcome.UNREADABLE, str(error))
+            return
+        timeout_ms = task.timeout or self._default_timeout_ms
+        if timeout_ms != self._default_timeout_ms:
+            self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout_ms / 1000))
+        self._orphan.guard(task, timeout_ms / 1000)
+        logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
+        failure = self._call(task)
+        self._orphan.unguard()
+        if failure is None:
+            self._handlers.succeeded(task)
+        else:
+            self._handlers.failed(task, None, failure)
+        self._leave_if_copy()
+
+    def _call(self, task: Task) -> Optional[ExcInfo]:
+        """Calls the function; the page knows how it ended before any handler runs. Returns what it raised."""
+        try:
+            function = task.load()
+        except BaseException as error:
+            self._leave_if_copy(error)
+            reason = 'it cannot be loaded (%s: %s)' % (type(error).__name__, error)
+            self._end(Outcome.NOT_LOADABLE, reason)
+            logger.error('task %s (%s.%s): %s', task.id, task.module_name, task.func_name, reason)
+            return type(error), error, error.__traceback__
+        try:
+            function(*task.args, **task.kwargs)
+        except BaseException as error:
+            self._leave_if_copy(error)
+            self._end(Outcome.FAILED)
+            logger.exception('task %s (%s.%s) failed', task.id, task.module_name, task.func_name)
+            return type(error), error, error.__traceback__
+        self._leave_if_copy()
+        self._end(Outcome.FINISHED)
+        return None
+
+    def _end(self, outcome: Outcome, reason: str = '') -> None:
+        self._leave_if_copy()
+        self._reason = reason
+        self._page.outcome = outcome
+        self._page.step = Step.ENDED
+
+    def _leave_if_copy(self, error: Optional[BaseException] = None) -> None:
+        """A copy of this process that the task forked, and that came back from it, writes neither page nor pipe."""
+        if os.getpid() != self._pid:
+            code = 0 if error is None else 1
+            if isinstance(error, SystemExit):
+                code = error.code if isinstance(error.code, int) else int(error.code is not None)
+            exit_now(code & 0xff)
+
+    def _report(self, message: bytes) -> bool:
+        """Tells the monitor. `False` if that is impossible: it is dead, or the task closed or reused our descriptors;
+        then this process must end, and the page says the rest."""
+        try:
+            if (_identity(self._reader.fd), _identity(self._writer.fd)) != self._pipes:
+                self._abandon()
+            self._writer.send(message)
+        except BrokenPipeError:
+            return False
+        except OSError:
+            self._abandon()
+        return True
+
+    def _abandon(self) -> NoReturn:
+        logger.error('a task closed the pipes of its process %d, which ends', self._pid)
+        exit_now(1)
+
+
+def _identity(fd: int) -> Tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino

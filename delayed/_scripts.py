@@ -1,0 +1,50 @@
+"""Loads the ledger's scripts from `lua/`; each is named like the move it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import pkgutil
+from dataclasses import dataclass
+from typing import Union
+
+
+@dataclass(frozen=True)
+class Script:
+    """`source` is what Redis compiles; `sha` is the name under which it keeps it."""
+
+    name: str
+    source: str
+    sha: str
+
+
+Argument = Union[str, bytes, int, float]
+
+
+def _load(name: str) -> Script:
+    # Redis has no way for one script to call another, so what they share stands in front of each.
+    source = '\n'.join(_read(part) for part in ('common', name))
+    return Script(name, source, hashlib.sha1(source.encode()).hexdigest())
+
+
+def _read(name: str) -> str:
+    data = pkgutil.get_data('delayed', 'lua/%s.lua' % name)
+    assert data is not None, 'the package was installed without lua/%s.lua' % name
+    return data.decode()
+
+
+ENQUEUE = _load('enqueue')
+DEQUEUE = _load('dequeue')
+RELEASE = _load('release')
+ADVANCE = _load('advance')
+REQUEUE = _load('requeue')
+LOSE = _load('lose')
+RENEW = _load('renew')
+RECLAIM = _load('reclaim')
+REQUEUE_LOST = _load('requeue_lost')
+MAY_SWEEP = _load('may_sweep')
+TIDY = _load('tidy')
+SET_ASIDE = _load('set_aside')
+REQUEUE_DEAD = _load('requeue_dead')
+
+ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY, SET_ASIDE,
+       REQUEUE_DEAD)

@@ -1,0 +1,199 @@
+"""Where a worker's tasks come from and go to: a queue's ledger; for a queue class of the user's own, its methods."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from typing import Callable, List, Optional, Tuple
+
+from ._attempt import Verdict
+from ._lease import Lease
+from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Taken
+from ._redis import Unavailable
+from .logger import logger
+from .queue import Queue
+from .task import Task
+
+#: The lease, in seconds, that is taken for a fleet's where a sweep is not a worker's.
+SWEEP_LEASE = 15.0
+_OVERRIDABLE = ('dequeue', 'release', 'requeue')
+#: How long a call whose reply was lost may still be carried out by a server that was frozen, in seconds.
+_IN_FLIGHT_SECONDS = 300.0
+
+
+class Source:
+    """The moves a worker makes, with short leases. Raises what redis-py raises when Redis is away."""
+
+    def __init__(self, queue: Queue, lease: Optional[float], max_losses: int) -> None:
+        """lease: seconds; `None`: the full allowance."""
+        self._queue = queue
+        self._caller = queue.ledger.caller
+        self._ledger = queue.ledger
+        self._lease = lease
+        self._max_losses = max_losses
+        self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
+        self._calls = 0
+        self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
+
+    def open(self) -> None:
+        """Takes a connection of its own."""
+        self._caller = self._queue.ledger.caller.hold()
+        self._ledger = self._queue.ledger.using(self._caller)
+
+    def close(self) -> None:
+        self._caller.let_go()
+
+    def reopened(self) -> Source:
+        """In a child: the same, through the client's own connections."""
+        self._ledger = self._queue.ledger
+        return self
+
+    def forget_connection(self) -> None:
+        """In a child: closes its copy of the monitor's connection."""
+        self._caller.forget()
+
+    def take(self) -> Optional[Lease]:
+        """Takes a task; waits up to a second where none waits."""
+        lease = self._find_unanswered() or self._take(READY)
+        if lease is None:
+            lease = self._take(NOTIFIED if self._ledger.wait() else ANYWAY)
+        return lease
+
+    def advance(self, done: Lease) -> Tuple[bool, Optional[Lease]]:
+        """Releases a task and takes the next if one waits. Returns whether `done` was still held, and the next."""
+        if self._unanswered:
+            return self.settle(done, Verdict.RELEASE), None
+        holder = self._new_holder()
+        try:
+            released, taken = self._ledger.advance(done.payload, done.tokens, READY, self._lease_ms, holder)
+        except Unavailable:
+            self._unanswered.append((holder, time.monotonic()))
+            raise
+        return released, self._lease_of(taken, holder)
+
+    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
+        """Carries out a verdict. Returns whether the lease was still held."""
+        ledger = self._ledger
+        if verdict is Verdict.RELEASE:
+            return ledger.release(lease.payload, lease.tokens)
+        if verdict is Verdict.HAND_BACK:
+            return ledger.requeue(lease.payload, lease.tokens, 'front')
+        if verdict is Verdict.SET_ASIDE:
+            return ledger.set_aside(lease.payload, lease.tokens, reason)
+        if verdict is Verdict.LOSE:
+            return ledger.lose(lease.payload, lease.tokens, self._max_losses) > 0
+        return False
+
+    def extend(self, lease: Lease, seconds: Optional[float], note: Callable[[], None]) -> bool:
+        """Renews a lease for `seconds` from now, or its own length. `note` is called after each change of its tokens and
+        before Redis hears of a new one, so that who must know it does even if this process dies before the reply. Returns
+        whether the lease was still held."""
+        length = seconds if seconds is not None else lease.seconds
+        assert length is not None
+        while True:
+            proposal = lease.propose(time.monotonic(), length)
+            note()
+            answer = self._ledger.renew(lease.payload, lease.tokens, proposal, length * 1000, lease.holder)
+            if isinstance(answer, bool):
+                if answer:
+                    lease.renewed(time.monotonic())
+                    note()
+                return answer
+            lease.correct(answer, time.monotonic())
+
+    def sweep(self) -> int:
+        """Brings back what is lost, unless the living may not have had the chance to renew."""
+        self._hand_back_unanswered()
+        return sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+
+    @property
+    def _lease_ms(self) -> Optional[float]:
+        return None if self._lease is None else self._lease * 1000
+
+    def _new_holder(self) -> str:
+        self._calls += 1
+        return '%s:%d' % (self._name, self._calls) if self._lease is not None else ''
+
+    def _take(self, mode: str) -> Optional[Lease]:
+        holder = self._new_holder()
+        try:
+            taken = self._ledger.take(mode, self._lease_ms, holder)
+        except Unavailable:
+            self._unanswered.append((holder, time.monotonic()))
+            raise
+        return self._lease_of(taken, holder)
+
+    def _lease_of(self, taken: Optional[Taken], holder: str) -> Optional[Lease]:
+        if taken is None:
+            return None
+        return Lease(taken.payload, (taken.token,), self._lease, holder, time.monotonic())
+
+    def _find_unanswered(self) -> Optional[Lease]:
+        """A call whose reply was lost may have taken a task, or a server that was frozen may still carry it out."""
+        for entry in list(self._unanswered):
+            holder, since = entry
+            taken = self._ledger.reclaim(holder) if holder else None
+            if taken is not None or time.monotonic() - since > _IN_FLIGHT_SECONDS or not holder:
+                self._unanswered.remove(entry)
+            if taken is not None:
+                lease = self._lease_of(taken, holder)
+                assert lease is not None
+                lease.retry(0.0)  # how much of it is left is not known: renew first
+                return lease
+        return None
+
+    def _hand_back_unanswered(self) -> None:
+        lease = self._find_unanswered()
+        while lease is not None:
+            logger.info('queue %s: hands back a task that a call without a reply had taken', self._queue.name)
+            self.settle(lease, Verdict.HAND_BACK)
+            lease = self._find_unanswered()
+
+
+class QueueSource(Source):
+    """Calls the methods of a queue class that overrides some of them, with the full lease that `dequeue` grants."""
+
+    def __init__(self, queue: Queue, max_losses: int) -> None:
+        super().__init__(queue, None, max_losses)
+
+    def open(self) -> None:
+        pass
+
+    def take(self) -> Optional[Lease]:
+        task = self._queue.dequeue()
+        if task is None:
+            return None
+        return Lease(task.serialize(), task.tokens, None, '', time.monotonic(), task)
+
+    def advance(self, done: Lease) -> Tuple[bool, Optional[Lease]]:
+        return self.settle(done, Verdict.RELEASE), None
+
+    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
+        if verdict is Verdict.RELEASE:
+            return self._queue.release(lease.task or self._task_of(lease)) is not False
+        if verdict is Verdict.HAND_BACK:
+            return bool(self._queue.requeue(lease.task or self._task_of(lease)))
+        return super().settle(lease, verdict, reason)
+
+    def _task_of(self, lease: Lease) -> Task:
+        """For an orphan, which has run the task and so can read it."""
+        task = Task.deserialize(lease.payload)
+        task.tokens = lease.tokens
+        return task
+
+
+def source_of(queue: Queue, lease: Optional[float], max_losses: int) -> Source:
+    overridden = any(getattr(type(queue), name) is not getattr(Queue, name) for name in _OVERRIDABLE)
+    return QueueSource(queue, max_losses) if overridden else Source(queue, lease, max_losses)
+
+
+def sweep(queue: Queue, max_losses: int, lease: float, ledger: Optional[Ledger] = None) -> Tuple[int, bool]:
+    """Sweeps as workers and sweepers do. Returns how much was repaired, and whether all leases were looked at: those that
+    workers renew are spared where the living may have had no chance to (see may_sweep.lua)."""
+    if type(queue).requeue_lost is not Queue.requeue_lost:
+        return queue.requeue_lost(), True
+    ledger = ledger or queue.ledger
+    allowed = ledger.may_sweep(lease * 1000)
+    return ledger.sweep(max_losses, not allowed), allowed

@@ -1,0 +1,46 @@
+"""A self-pipe: turns a signal, or a call from another thread, into something that `poll` can wait for."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Optional
+
+from . import _fds
+
+
+class Wakeup:
+    """`fd` is readable from `wake()` until `drain()`. `wake` may be called by signal handlers and from any thread."""
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = _fds.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write_fd, False)
+
+    def wake(self) -> None:
+        try:
+            os.write(self._write_fd, b'w')
+        except (BlockingIOError, OSError):
+            pass  # full: it is awake; closed: nobody waits any more
+
+    def drain(self) -> None:
+        try:
+            while os.read(self.fd, 512):
+                pass
+        except BlockingIOError:
+            pass
+
+    def wait(self, seconds: Optional[float]) -> None:
+        """Sleeps until woken, `seconds` at most."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        poll.poll(milliseconds(seconds))
+        self.drain()
+
+    def close(self) -> None:
+        _fds.close(self.fd, self._write_fd)
+
+
+def milliseconds(seconds: Optional[float]) -> Optional[int]:
+    """What `poll` takes: rounded up, or it would wake just before a deadline and spin; a day at most."""
+    return None if seconds is None else int(max(0.0, min(seconds, 86_400.0)) * 1000 + 0.999)

@@ -1,0 +1,47 @@
+"""What can go wrong, one class each; all are `DelayedError`s and carry the data of their message."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Optional
+
+
+class DelayedError(Exception):
+    """The base of every error this library raises by itself."""
+
+
+class InvalidArgument(DelayedError, ValueError):
+    """An argument was refused where it was given; nothing has reached Redis."""
+
+
+class WrongType(InvalidArgument, TypeError):
+    """An argument of the wrong type was refused where it was given; nothing has reached Redis."""
+
+
+class NotImportable(InvalidArgument):
+    """No worker could import this function by its module and name."""
+
+
+class NotPicklable(DelayedError, pickle.PicklingError, TypeError):
+    """A task's arguments cannot be pickled; nothing has reached Redis."""
+
+
+class UnreadablePayload(DelayedError, ValueError):
+    """Bytes that are no task. `payload` holds them, `reason` says why."""
+
+    def __init__(self, reason: str, payload: bytes) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.payload = payload
+
+
+class TaskExited(DelayedError):
+    """A task ended its own process. `code` is the exit status it gave (0 too)."""
+
+    def __init__(self, code: int, task_id: Optional[int] = None) -> None:
+        super().__init__('task %s ended its process with exit code %d' % (task_id, code))
+        self.code = code
+
+
+class ServerNotFound(DelayedError):
+    """No redis-server could be found or started. The message says where it was looked for."""

@@ -1,0 +1,124 @@
+-- What several scripts share; it is put in front of each of them.
+--
+-- All times are the Redis server's. A missing value is `false` in Redis' Lua, never `nil`. An error undoes nothing, so
+-- every function looks first and writes last.
+
+-- Returns now in Unix ms, with the microseconds as fraction.
+local function now_ms()
+    local time = redis.call('time')
+    return time[1] * 1000 + time[2] / 1000
+end
+
+-- Returns the text of a score. Servers print scores differently, so text is compared only where it was made here.
+local function score_text(score)
+    return string.format('%.3f', score)
+end
+
+-- Returns the score of a dequeued payload if it is one of `tokens` (texts, separated by spaces), else nil.
+-- They are compared as numbers. No tokens at all: any score will do, as in 0.5.1b2.
+local function held(dequeued, payload, tokens)
+    local score = tonumber(redis.call('zscore', dequeued, payload))
+    if not score or tokens == '' then
+        return score
+    end
+    for token in string.gmatch(tokens, '%S+') do
+        if tonumber(token) == score then
+            return score
+        end
+    end
+    return nil
+end
+
+-- Forgets a lease that `held` has found.
+local function end_lease(dequeued, leases, payload, score)
+    redis.call('zrem', dequeued, payload)
+    redis.call('hdel', leases, score_text(score))
+end
+
+-- Takes the oldest waiting payload and grants its lease; see dequeue.lua.
+local function take(waiting, notifications, enqueued, dequeued, leases, mode, lease, default_allowance, holder)
+    if mode == 'ready' and redis.call('llen', notifications) == 0 then
+        return false
+    end
+    local payload = redis.call('lindex', waiting, 0)
+    if not payload then
+        redis.call('del', notifications) -- nothing waits: all of them are surplus
+        return false
+    end
+    local allowance = redis.call('zscore', enqueued, payload)
+    local token = score_text(now_ms() + (tonumber(lease) or tonumber(allowance or default_allowance)))
+    if not allowance then
+        redis.call('zadd', enqueued, default_allowance, payload)
+    end
+    redis.call('zadd', dequeued, token, payload)
+    if holder ~= '' then
+        redis.call('hset', leases, token, holder)
+    end
+    redis.call('lpop', waiting)
+    if mode ~= 'notified' then
+        redis.call('lpop', notifications)
+    end
+    return {payload, token}
+end
+
+-- Returns whether a payload is among the first hundred that wait. To look at all of a million would hold up Redis for 26 ms.
+local function waits_near_front(waiting, payload)
+    for index = 0, 99 do
+        local waits = redis.call('lindex', waiting, index)
+        if not waits or waits == payload then
+            return waits == payload
+        end
+    end
+    return false
+end
+
+-- Forgets a task; see release.lua.
+local function release(waiting, notifications, enqueued, dequeued, leases, losses, payload, tokens)
+    local score = held(dequeued, payload, tokens)
+    if score then
+        end_lease(dequeued, leases, payload, score)
+    elseif tokens ~= '' then
+        if redis.call('zscore', dequeued, payload) then
+            return 0 -- somebody else's now
+        end
+        if not waits_near_front(waiting, payload) then
+            return 0
+        end
+        redis.call('lrem', waiting, 1, payload)
+        redis.call('lpop', notifications)
+    end
+    redis.call('zrem', enqueued, payload)
+    redis.call('hdel', losses, payload)
+    return score and 1 or 2
+end
+
+-- Sets a task aside: out of `enqueued`, into `dead`, under a score of its own, which is the dead letter's id.
+local function bury(enqueued, losses, dead, payload, reason, default_allowance)
+    local id = now_ms()
+    while redis.call('zcount', dead, score_text(id), score_text(id)) > 0 do
+        id = id + 0.001
+    end
+    local allowance = redis.call('zscore', enqueued, payload) or default_allowance
+    local lost_at = redis.call('hget', losses, payload) or ''
+    local header = cjson.encode({reason = reason, lost_at = lost_at, allowance = allowance})
+    redis.call('zadd', dead, score_text(id), header .. '\n' .. payload)
+    redis.call('zrem', enqueued, payload)
+    redis.call('hdel', losses, payload)
+end
+
+-- Counts one more loss of a task that no longer is in `dequeued`, and puts it in front of the list or, when it has
+-- been lost `max_losses` times, aside. Returns whether it waits again.
+local function lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, default_allowance)
+    local times = redis.call('hget', losses, payload)
+    times = (times and times .. ',' or '') .. string.format('%.0f', now_ms())
+    local _, commas = string.gsub(times, ',', '')
+    redis.call('hset', losses, payload, times)
+    if max_losses > 0 and commas + 1 >= max_losses then
+        bury(enqueued, losses, dead, payload, string.format(
+            'it was lost %d times: each time, the processes that ran it died or froze', commas + 1), default_allowance)
+        return false
+    end
+    redis.call('lpush', waiting, payload)
+    redis.call('lpush', notifications, '1')
+    return true
+end

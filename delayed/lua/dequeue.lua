@@ -1,0 +1,15 @@
+-- Moves the oldest waiting task to the dequeued ones and grants its lease.
+-- KEYS[1]  waiting        list of payloads, next on the left
+-- KEYS[2]  notifications  list, a 1 for each waiting payload
+-- KEYS[3]  enqueued       sorted set: payload -> allowance (ms)
+-- KEYS[4]  dequeued       sorted set: payload -> end of lease (Unix ms, unique: the fencing token)
+-- KEYS[5]  leases         hash: token of a lease that a worker renews -> its holder
+-- ARGV[1]  mode: `notified`: the caller has popped a notification; `ready`: pop one here, and take nothing where there is
+--          none (an old worker that holds a popped one would find nothing); `anyway`: after a wait in vain, take even a
+--          task that has no notification
+-- ARGV[2]  lease (ms); empty: the task's whole allowance
+-- ARGV[3]  default allowance (ms), for a task that has none: what waits in the list is runnable
+-- ARGV[4]  holder: name of the worker and number of its call, for a lease that is renewed; empty: it is not
+-- Returns  {payload, token}, or nil if nothing waits
+-- A crash before or after leaves the task in exactly one of waiting and dequeued.
+return take(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2], ARGV[3], ARGV[4])

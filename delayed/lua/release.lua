@@ -1,0 +1,12 @@
+-- Forgets a task that is done with. One that lost its lease and waits again is taken out of the list.
+-- KEYS[1]  waiting        list of payloads, next on the left
+-- KEYS[2]  notifications  list, a 1 for each waiting payload
+-- KEYS[3]  enqueued       sorted set: payload -> allowance (ms)
+-- KEYS[4]  dequeued       sorted set: payload -> end of lease (Unix ms, unique: the fencing token)
+-- KEYS[5]  leases         hash: token of a lease that a worker renews -> its holder
+-- KEYS[6]  losses         hash: payload -> when it was lost
+-- ARGV[1]  payload
+-- ARGV[2]  tokens, separated by spaces; empty: release by payload alone, as 0.5.1b2 does
+-- Returns  1 where the lease was still held (or 2: there was none to hold), 0 where the task is another's now
+-- A repetition finds nothing to do. A crash before leaves the task to be swept, one after leaves nothing.
+return release(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])

@@ -1,0 +1,173 @@
+"""The queue as programs use it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from typing import Any, List, Optional, Tuple
+
+from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX
+from ._keys import ENQUEUED_SUFFIX as _ENQUEUED_KEY_SUFFIX
+from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
+from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
+from ._keys import QueueKeys
+from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
+from ._redis import Unavailable, caller, check_client
+from .errors import InvalidArgument, UnreadablePayload, WrongType
+from .logger import logger
+from .task import Task, check_timeout
+
+__all__ = ['Queue', 'DeadLetter', '_DEQUEUED_KEY_SUFFIX', '_ENQUEUED_KEY_SUFFIX', '_ID_KEY_SUFFIX', '_NOTI_KEY_SUFFIX']
+
+#: How often a task may be lost before it is set aside, where nobody says otherwise.
+MAX_LOSSES = 3
+_SHORTEST_POSTPONEMENT_MS = 5000
+
+
+class Queue:
+    """A queue of tasks in Redis.
+
+    name: the queue's name, and that of its list in Redis; its other keys begin with it.
+    conn: any synchronous redis-py client, decoding or not.
+    default_timeout: how long a task that names no timeout may run, in seconds. 0 leaves it no time at all.
+    requeue_timeout: how long after its timeout a task counts as lost, in seconds.
+    busy_len: with so many tasks waiting, lost ones are put back a little later (`requeue_timeout`, 5 s at least).
+    Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
+    """
+
+    def __init__(self, name: str, conn: Any, default_timeout: float = 600, requeue_timeout: float = 10,
+                 busy_len: int = 10) -> None:
+        if not isinstance(name, str) or not name:
+            raise (InvalidArgument if isinstance(name, str) else WrongType)(
+                "a queue's name must be a string that is not empty, such as 'default', not %r" % (name,))
+        check_client(conn)
+        for argument, value in (('default_timeout', default_timeout), ('requeue_timeout', requeue_timeout),
+                                ('busy_len', busy_len)):
+            if value is None:
+                raise WrongType('%s must be a number, not None' % argument)
+            check_timeout(value, argument)
+        self._name = name
+        self._conn = conn
+        #: How long a task that names no timeout may run, in milliseconds.
+        self.default_timeout = default_timeout * 1000
+        self._requeue_timeout_ms = requeue_timeout * 1000
+        self._busy_len = busy_len
+        self._caller = caller(conn)
+        self._producer = _Producer()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def requeue_timeout(self) -> float:
+        """How long after its timeout a task counts as lost, in milliseconds."""
+        return self._requeue_timeout_ms
+
+    @property
+    def ledger(self) -> Ledger:
+        """The moves in Redis, for workers and sweepers."""
+        return Ledger(QueueKeys(self._name), self._caller, self.default_timeout + self._requeue_timeout_ms,
+                      self._busy_len, max(self._requeue_timeout_ms, _SHORTEST_POSTPONEMENT_MS))
+
+    def __repr__(self) -> str:
+        return '<Queue %s on %r>' % (self._name, self._conn)
+
+    def enqueue(self, task: Task) -> Task:
+        """Adds a task and returns it; it gets an id if it has none.
+
+        If this raises because Redis was away, the task may or may not have been added: call it again with the same task,
+        and it is added once. A crash before the call's end leaves the task either added or not, never by halves.
+        """
+        if not isinstance(task, Task):
+            raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
+        ledger = self.ledger
+        if task.id is None:
+            task.serialize()  # what cannot be pickled is refused before Redis hands out an id
+            task.id = ledger.new_id()
+        payload = task.serialize()
+        allowance_ms = (task.timeout or self.default_timeout) + self._requeue_timeout_ms
+        producer, call = task.enqueue_call = task.enqueue_call or self._producer.next_call()
+        try:
+            ledger.enqueue(payload, allowance_ms, producer, call)
+        except Unavailable:
+            self._producer.drop()  # or a later call would overwrite the record of this one
+            raise
+        task.enqueue_call = None
+        logger.debug('queue %s: enqueued task %s', self._name, task.id)
+        return task
+
+    def dequeue(self) -> Optional[Task]:
+        """Waits up to a second for a task (less where the client's `socket_timeout` is shorter), takes the oldest and
+        grants its full lease: its timeout and `requeue_timeout`. Returns the task, or `None`.
+
+        A payload that cannot be read is set aside, and `None` returned. If the caller dies before it calls `release`, the
+        task comes back when its lease has ended.
+        """
+        ledger = self.ledger
+        taken = ledger.take(READY)
+        if taken is None:
+            taken = ledger.take(NOTIFIED if ledger.wait() else ANYWAY)
+        if taken is None:
+            return None
+        try:
+            task = Task.deserialize(taken.payload)
+        except UnreadablePayload as error:
+            ledger.set_aside(taken.payload, (taken.token,), str(error))
+            logger.error('queue %s: set aside a payload of %d bytes: %s', self._name, len(taken.payload), error)
+            return None
+        task.tokens = (taken.token,)
+        logger.debug('queue %s: dequeued task %s', self._name, task.id)
+        return task
+
+    def requeue(self, task: Task) -> bool:
+        """Puts a dequeued task back at the end of the list. `False` where it was not dequeued (released already, never
+        taken, no data), or was taken over by somebody else."""
+        return task.data is not None and self.ledger.requeue(task.data, task.tokens)
+
+    def release(self, task: Task) -> bool:
+        """Forgets a dequeued task. `False` where it has no data, or was taken over by somebody else."""
+        return task.data is not None and self.ledger.release(task.data, task.tokens)
+
+    def len(self) -> int:
+        """How many tasks wait."""
+        return self.ledger.waiting()
+
+    def requeue_lost(self) -> int:
+        """Puts lost tasks back in front of the list, the longest lost first, and notifications in step with it. Returns how
+        many tasks and notifications it repaired. It works in batches that Redis hardly feels; a crash between two of them
+        leaves the rest for the next call."""
+        return self.ledger.sweep(MAX_LOSSES)
+
+    def dead_len(self) -> int:
+        """How many tasks are set aside."""
+        return self.ledger.dead_len()
+
+    def dead(self, start: int = 0, count: int = 100) -> List[DeadLetter]:
+        """Up to `count` of the tasks that were set aside, from the `start`th on, oldest first."""
+        return self.ledger.dead_letters(start, count)
+
+    def requeue_dead(self, id: str) -> bool:
+        """Puts a task that was set aside back at the end of the list. `False` if there is none with this id."""
+        return self.ledger.requeue_dead(id)
+
+    def delete_dead(self, id: str) -> bool:
+        """Deletes a task that was set aside, for good. `False` if there is none with this id."""
+        return self.ledger.delete_dead(id)
+
+
+class _Producer(threading.local):
+    """Names the enqueueing calls of one thread of one process, so that Redis can tell a repeated call from a new one."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+
+    def next_call(self) -> Tuple[str, int]:
+        if self._pid != os.getpid():  # new, dropped, or forked from another
+            self._pid, self._name, self._calls = os.getpid(), secrets.token_hex(8), 0
+        self._calls += 1
+        return self._name, self._calls
+
+    def drop(self) -> None:
+        self._pid = 0

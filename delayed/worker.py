@@ -1,0 +1,145 @@
+"""The workers: who takes tasks from a queue and has them run in processes of their own."""
+
+from __future__ import annotations
+
+import abc
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Callable, Dict, Optional
+
+from ._monitor import Monitor, Options
+from ._orphan import DEATH_SIGNAL
+from ._runner import ExcInfo, Handlers
+from ._shield import STOPPING, is_default
+from ._source import source_of
+from ._stop import Stop
+from ._wakeup import Wakeup
+from .constants import Status
+from .errors import InvalidArgument, WrongType
+from .logger import logger
+from .queue import MAX_LOSSES, Queue
+from .task import Task, check_timeout
+
+SuccessHandler = Callable[[Task], object]
+ErrorHandler = Callable[[Task, Optional[int], Optional[ExcInfo]], object]
+
+
+class Worker(abc.ABC):
+    """Takes tasks from `queue` and runs each in a child, one at a time.
+
+    kill_timeout: seconds between SIGTERM and SIGKILL for a task that is out of time.
+    success_handler(task): called in the child after a task has returned.
+    error_handler(task, kill_signal, exc_info): after an exception `kill_signal` is `None` and `exc_info` the usual triple;
+        if the task's process was killed, `kill_signal` is the signal's number and `exc_info` `None` (called in the monitor).
+        A task that left by `os._exit` has a `delayed.errors.TaskExited` in its triple, and no traceback.
+    lease: seconds after which a task counts as lost if this worker no longer renews its claim; it does so every third of
+        that. Longer: fewer renewals of long tasks, slower recovery. `None`: the task's timeout and the queue's
+        requeue_timeout, as in 0.5.1b2.
+    sweep_interval: seconds between this worker's looks for lost tasks; `None`: it does not look.
+    max_losses: a task lost so often (its worker died or froze while it ran) is set aside; 0: never.
+    stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
+    on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
+    on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill` ends it.
+    Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
+    """
+
+    _once: bool
+
+    def __init__(self, queue: Queue, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
+                 error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
+                 sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES, stop_timeout: Optional[float] = None,
+                 on_crash: str = 'fail', on_partition: str = 'wait') -> None:
+        if not isinstance(queue, Queue):
+            raise WrongType('queue must be a delayed.queue.Queue, not %r' % (queue,))
+        for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
+                            ('max_losses', max_losses), ('stop_timeout', stop_timeout)):
+            check_timeout(value, name)
+        for name, handler in (('success_handler', success_handler), ('error_handler', error_handler)):
+            if handler is not None and not callable(handler):
+                raise WrongType('%s must be a function or None, not %r' % (name, handler))
+        for name, choice, choices in (('on_crash', on_crash, ('fail', 'requeue')),
+                                      ('on_partition', on_partition, ('wait', 'kill'))):
+            if choice not in choices:
+                raise InvalidArgument('%s must be one of %s, not %r' % (name, ', '.join(choices), choice))
+        if lease is not None and lease < 1:
+            raise InvalidArgument('lease must be at least 1 second or None, not %r' % (lease,))
+        self._queue = queue
+        # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
+        self._lease = lease if DEATH_SIGNAL is not None else None
+        self._max_losses = max_losses
+        self._stop_timeout = stop_timeout
+        self._options = Options(
+            once=self._once, kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
+            sweep_interval=sweep_interval, requeue_crashed=on_crash == 'requeue',
+            kill_on_partition=on_partition == 'kill', default_timeout=lambda: queue.default_timeout / 1000,
+            requeue_timeout=queue.requeue_timeout / 1000)
+        self._status = Status.STOPPED
+        self._child_pid: Optional[int] = None
+        self._stop = Stop()
+        self._wakeup: Optional[Wakeup] = None
+
+    def run(self) -> None:
+        """Works until `stop()` or SIGTERM, SIGINT or SIGHUP; the running task is finished first.
+
+        A second signal hands the running task back, and another worker starts it at once. Signals are heeded only in the main
+        thread, and only where their disposition is the default: a program's own handler, or `SIG_IGN`, stays. On return the
+        program's handlers are back, and no child, descriptor or zombie is left.
+        Raises `redis.exceptions.AuthenticationError` or `NoPermissionError` at the start.
+        """
+        self._status, self._stop, self._wakeup = Status.RUNNING, Stop(self._stop_timeout), Wakeup()
+        program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
+        installed = self._install_handlers(program)
+        logger.info('%s %d works on queue %s', type(self).__name__, os.getpid(), self._queue.name)
+        try:
+            source = source_of(self._queue, self._lease, self._max_losses)
+            Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
+        finally:
+            for signum in installed:
+                signal.signal(signum, program[signum])
+            wakeup, self._wakeup = self._wakeup, None
+            wakeup.close()
+            self._status = Status.STOPPED
+            logger.info('%s %d stopped', type(self).__name__, os.getpid())
+
+    def stop(self) -> None:
+        """Asks `run` to return when the running task is finished. May be called from anywhere, signal handlers too."""
+        self._ask_to_stop(urgent=False)
+
+    def _ask_to_stop(self, urgent: bool) -> None:
+        if self._status == Status.RUNNING:
+            self._status = Status.STOPPING
+        self._stop.ask(urgent)
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.wake()
+
+    def _note_child(self, pid: Optional[int]) -> None:
+        self._child_pid = pid
+
+    def _install_handlers(self, program: Dict[int, Any]) -> Dict[int, Any]:
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        pid = os.getpid()
+
+        def handler(signum: int, frame: Optional[FrameType]) -> None:
+            if os.getpid() == pid:  # a child that has just been forked is shielded from its group's signals
+                self._ask_to_stop(urgent=self._stop.wanted)
+
+        mine = {signum: disposition for signum, disposition in program.items() if is_default(disposition)}
+        for signum in mine:
+            signal.signal(signum, handler)
+        return mine
+
+
+class ForkedWorker(Worker):
+    """Runs each task in a fresh process: nothing leaks from one task to the next, and changed code is seen."""
+
+    _once = True
+
+
+class PreforkedWorker(Worker):
+    """Runs task after task in one process, which is replaced when it dies. Faster by far; tasks share what they import."""
+
+    _once = False
