@@ -1,0 +1,57 @@
+"""The fixtures that several test modules share. Every test that needs Redis gets a server that the tests started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from delayed.embedded import EmbeddedRedis
+from delayed.errors import ServerNotFound
+
+# Programs that the tests start import the modules of task functions, as the tests themselves do.
+os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get('PYTHONPATH')]))
+
+
+@pytest.fixture(scope='session')
+def redis_server():
+    """The server that most tests share; its data goes with the test. Without one, tests are skipped, or fail in CI."""
+    try:
+        server = EmbeddedRedis().start()
+    except ServerNotFound as error:
+        if os.environ.get('CI'):
+            raise
+        pytest.skip(str(error))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def conn(redis_server):
+    """A client of a real server that holds no data."""
+    client = redis_server.client()
+    client.flushall()
+    yield client
+    client.close()
+    client.connection_pool.disconnect()
+
+
+@pytest.fixture(params=['real', 'fake'])
+def real_or_fake(request):
+    """A client of a real server, then one of fakeredis; neither holds data."""
+    if request.param == 'real':
+        yield request.getfixturevalue('conn')
+        return
+    fakeredis = pytest.importorskip('fakeredis')
+    client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    yield client
+    client.close()
+    client.connection_pool.disconnect()
+
+
+@pytest.fixture
+def queue(conn):
+    """An empty queue named `default`."""
+    from delayed.queue import Queue
+    return Queue('default', conn)
