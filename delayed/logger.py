@@ -1,0 +1,42 @@
+"""The library's logger. It is silent until the program sets it up, and does not propagate to the root logger."""
+
+from __future__ import annotations
+
+import logging
+
+DEFAULT_DATE_FORMAT = '%y%m%d %H:%M:%S'
+DEFAULT_LOG_FORMAT = '[%(levelname)1.1s %(asctime)s %(process)d %(module)s:%(lineno)d] %(message)s'
+
+logger = logging.getLogger('delayed.logger')
+logger.setLevel(logging.DEBUG)
+logger.propagate = False
+
+_silence = logging.NullHandler()  # without any handler, `logging` would print warnings to stderr by itself
+if not logger.handlers:  # the program may have configured it by name before this import
+    logger.addHandler(_silence)
+
+
+def set_handler(handler: logging.Handler) -> None:
+    """Makes `handler` the only handler of the logger. Those it replaces are not closed."""
+    logger.addHandler(handler)  # before the others go, or a record of another thread finds none
+    for other in list(logger.handlers):
+        if other is not handler:
+            logger.removeHandler(other)
+
+
+def setup_logger(date_format: str = DEFAULT_DATE_FORMAT, log_format: str = DEFAULT_LOG_FORMAT) -> None:
+    """Formats what the logger's handlers write. If the program has set none, the logger gets one for the console.
+
+    That one writes to stderr. Handlers without a level of their own get DEBUG. A second call changes the formats and
+    adds no handler.
+    date_format: as for `time.strftime`. log_format: %-style, as for `logging.Formatter`, which raises `ValueError`
+    for a wrong one.
+    """
+    formatter = logging.Formatter(log_format, date_format)
+    if logger.handlers in ([], [_silence]):
+        set_handler(logging.StreamHandler())
+    logger.removeHandler(_silence)
+    for handler in logger.handlers:
+        handler.setFormatter(formatter)
+        if handler.level == logging.NOTSET:
+            handler.setLevel(logging.DEBUG)
