@@ -13,7 +13,7 @@ from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
 from ._runner import ExcInfo, Handlers
 from ._shield import STOPPING, is_default
-from ._source import source_of
+from ._source import SWEEP_LEASE, source_of
 from ._stop import Stop
 from ._wakeup import Wakeup
 from .constants import Status
@@ -37,7 +37,8 @@ class Worker(abc.ABC):
     lease: seconds after which a task counts as lost if this worker no longer renews its claim; it does so every third of
         that. Longer: fewer renewals of long tasks, slower recovery. `None`: the task's timeout and the queue's
         requeue_timeout, as in 0.5.1b2.
-    sweep_interval: seconds between this worker's looks for lost tasks; `None`: it does not look.
+    sweep_interval: seconds between this worker's looks for lost tasks, a third of the lease at most; `None`: it never
+        looks.
     max_losses: a task lost so often (its worker died or froze while it ran) is set aside; 0: never.
     stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
     on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
@@ -72,7 +73,9 @@ class Worker(abc.ABC):
         self._stop_timeout = stop_timeout
         self._options = Options(
             once=self._once, kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
-            sweep_interval=sweep_interval, requeue_crashed=on_crash == 'requeue',
+            # Looks further apart than half a lease would never find that the living had the chance to renew.
+            sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
+            requeue_crashed=on_crash == 'requeue',
             kill_on_partition=on_partition == 'kill', default_timeout=lambda: queue.default_timeout / 1000,
             requeue_timeout=queue.requeue_timeout / 1000)
         self._status = Status.STOPPED
