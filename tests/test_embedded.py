@@ -15,12 +15,11 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from waiting import runs, wait_until
 
 from delayed import embedded
 from delayed.embedded import EmbeddedRedis, find_server
 from delayed.errors import DelayedError, ServerNotFound
-
+from waiting import runs, wait_until
 
 needs_unix_sockets = pytest.mark.skipif(embedded._NEEDS_TCP, reason='this redis-py cannot use Unix sockets')
 
