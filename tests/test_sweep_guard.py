@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from waiting import DEADLINE, wait_until
 
 from delayed.queue import Queue
 from delayed.task import Task
+from waiting import DEADLINE, wait_until
 
 LONG_AGO_MS = 3_600_000
 
