@@ -1,4 +1,5 @@
-"""The monitor's decisions about one run of one task. No I/O, no clock: every moment is passed in, in monotonic seconds."""
+"""The monitor's decisions about one run of one task. No I/O, no clock: every moment is passed in, in monotonic
+seconds."""
 
 from __future__ import annotations
 
@@ -54,18 +55,24 @@ class Attempt:
         self.deadline = now + timeout / 2
         self._timeout = timeout
         self._grace = grace
-        self._began = now
+        #: When it began: from here on its timeout counts.
+        self.began = now
+
+    @property
+    def signalled(self) -> bool:
+        """Whether its child was told to end."""
+        return self.state in (State.TERMINATING, State.KILLING)
 
     def sent(self, now: float) -> None:
         """The child has the whole payload, or will read it from the pipe."""
         if self.state is State.SENDING:
-            self.state, self._began = State.RUNNING, now
+            self.state, self.began = State.RUNNING, now
             self.deadline = now + self._timeout
 
     def allow(self, timeout: float) -> None:
         """The child says that the task has a timeout of its own, in seconds."""
         if self.state is State.RUNNING:
-            self.deadline = self._began + timeout
+            self.deadline = self.began + timeout
 
     def end(self, now: float, cause: Cause, grace: float) -> None:
         """Something else than the deadline ends it; `grace` is the time between SIGTERM and SIGKILL."""

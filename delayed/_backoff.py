@@ -10,7 +10,8 @@ _FIRST, _MOST = 0.1, 3.0  # seconds
 
 
 def delay(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time up to 3, with jitter, lest a whole fleet knocks at once."""
+    """Seconds to wait after so many failures in a row: doubled each time up to 3, with jitter, lest a whole fleet
+    knocks at once."""
     return min(_MOST, _FIRST * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
 
 

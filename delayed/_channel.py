@@ -49,7 +49,8 @@ class Reader:
         self._received = bytearray()
 
     def fill(self) -> bool:
-        """Reads once, `BUF_SIZE` bytes at most. `False` at the end of the pipe. Raises `BlockingIOError` if it is empty."""
+        """Reads once, `BUF_SIZE` bytes at most. `False` at the end of the pipe. Raises `BlockingIOError` if it is
+        empty."""
         data = os.read(self.fd, constants.BUF_SIZE)
         self._received += data
         return bool(data)

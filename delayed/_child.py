@@ -7,12 +7,14 @@ import select
 import signal
 import sys
 import threading
+import time
 import warnings
 from typing import Callable, NamedTuple, NoReturn, Optional
 
 from . import _fds
 from ._channel import Reader, Writer
-from ._page import Page
+from ._page import Page, Slot
+from ._wakeup import milliseconds
 
 
 class Exit(NamedTuple):
@@ -45,18 +47,24 @@ class Child:
         os.set_blocking(results_read, False)
         self.writer, self.reader = Writer(tasks_write), Reader(results_read)
         self._exit: Optional[Exit] = None
+        self._sent = 0
         self._death_fd = _watch_death(self.pid)
+
+    def next_slot(self) -> Slot:
+        """The part of the page for the next task that is sent."""
+        self._sent += 1
+        return self.page.slots[(self._sent - 1) % len(self.page.slots)]
 
     @property
     def death_fd(self) -> Optional[int]:
         """Readable once the child is dead; `None` where the system has no such thing."""
         return self._death_fd
 
-    def reap(self, block: bool = False) -> Optional[Exit]:
+    def reap(self) -> Optional[Exit]:
         """How the child ended, or `None` if it has not."""
         if self._exit is None:
             try:
-                pid, status = os.waitpid(self.pid, 0 if block else os.WNOHANG)
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody else reaped it, or SIGCHLD is ignored: how it ended is not known
                 self._exit = Exit(None, 0)
             else:
@@ -64,6 +72,25 @@ class Child:
                     signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
                     self._exit = Exit(signum, os.WEXITSTATUS(status) if signum is None else -signum)
         return self._exit
+
+    def wait(self, deadline: float) -> bool:
+        """Waits until the child is dead, up to `deadline` (monotonic seconds). Returns whether it is."""
+        while self.reap() is None and time.monotonic() < deadline:
+            if self._death_fd is None:
+                time.sleep(0.01)
+            else:
+                poll = select.poll()
+                poll.register(self._death_fd, select.POLLIN)
+                poll.poll(milliseconds(deadline - time.monotonic()))
+        return self.reap() is not None
+
+    def await_exit(self) -> Exit:
+        """Waits for a child that was killed."""
+        exited = self.reap()
+        while exited is None:
+            self.wait(time.monotonic() + 60.0)
+            exited = self.reap()
+        return exited
 
     def signal(self, signum: int) -> None:
         if self._exit is None:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import time
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
-from ._child import Child
+from ._child import Child, Exit
 from ._page import Page
-from ._wakeup import milliseconds
 from .logger import logger
 
 ChildMain = Callable[[Page, int, int], None]
 
 
 class Children:
-    """`once`: each child runs one task, and a spare is forked while it does, so that the fork is off the critical path."""
+    """`once`: each child runs one task, and a spare is forked while it does, so that the fork is off the critical
+    path."""
 
-    def __init__(self, main: ChildMain, once: bool, note_pid: Callable[[Optional[int]], None]) -> None:
+    def __init__(self, main: ChildMain, once: bool, timeout: float, note_pid: Callable[[Optional[int]], None]) -> None:
+        """timeout: seconds that a child has to leave before it is killed."""
         self._main = main
+        self._timeout = timeout
         self._once = once
         self._note_pid = note_pid
         self._current: Optional[Child] = None
         self._spare: Optional[Child] = None
-        self._leaving: List[Child] = []
+        self._parting: List[Child] = []
+        self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
         self._free_pages: List[Page] = []
-
-    @property
-    def current(self) -> Optional[Child]:
-        return self._current
 
     def ready(self) -> Child:
         """A live child that waits for a task. Raises `OSError` if none can be forked."""
@@ -47,38 +45,42 @@ class Children:
             except OSError as error:
                 logger.warning('cannot fork a spare child yet: %s', error)
 
-    def part(self, settled: bool) -> None:
-        """The current child's task needs it no more. `settled`: Redis knows what became of the task."""
-        child = self._current
-        if child is None:
-            return
-        child.page.settled = settled
-        if self._once:
+    def ended(self) -> None:
+        """The current child reported its task's end. One that runs a single task stays until Redis knows of it."""
+        if self._once and self._current is not None:
+            self._parting.append(self._current)
+            self._current = None
+            self._note_pid(None)
+
+    def part(self, child: Child) -> None:
+        """Redis knows what became of the child's task."""
+        if child in self._parting:
+            self._parting.remove(child)
             self._let_go(child)
 
-    def bury(self) -> None:
-        """The current child is dead and reaped."""
-        if self._current is not None:
-            self._forget(self._current)
+    def bury(self, child: Child) -> Exit:
+        """The current child is dead, or is to be: kills it unless it is, and forgets it. Returns how it ended."""
+        child.signal(signal.SIGKILL)
+        exited = child.await_exit()
+        self._forget(child)
         self._current = None
         self._note_pid(None)
+        return exited
 
-    def dismiss(self, timeout: float) -> None:
-        """Ends all children: idle ones end by themselves; one that does not within `timeout` seconds is killed."""
-        for child in (self._current, self._spare):
+    def dismiss(self) -> None:
+        """Ends all children: idle ones end by themselves; one that does not in time is killed."""
+        for child in (self._current, self._spare, *self._parting):
             if child is not None:
+                for slot in child.page.slots:
+                    slot.settled = True  # or it would tell Redis what this monitor could not
                 self._let_go(child)
-        deadline = time.monotonic() + timeout
-        for child in self._leaving:
-            if child.death_fd is not None:
-                poll = select.poll()
-                poll.register(child.death_fd, select.POLLIN)
-                poll.poll(milliseconds(deadline - time.monotonic()))
-            while child.reap() is None and time.monotonic() < deadline:
-                time.sleep(0.01)  # only where no descriptor tells of a death
-            if child.reap() is None:
+        self._current = self._spare = None
+        self._parting.clear()
+        self._note_pid(None)
+        for child, deadline in self._leaving:
+            if not child.wait(deadline):
                 child.signal(signal.SIGKILL)
-                child.reap(block=True)
+                child.await_exit()
             self._forget(child)
         self._leaving.clear()
         for page in self._free_pages:
@@ -87,7 +89,7 @@ class Children:
 
     def _fork(self) -> Child:
         page = self._free_pages.pop() if self._free_pages else Page()
-        page.prepare(())
+        page.clear()
         try:
             return Child(page, lambda tasks_fd, results_fd: self._main(page, tasks_fd, results_fd))
         except OSError:
@@ -96,21 +98,19 @@ class Children:
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()
-        self._leaving.append(child)
-        if child is self._current:
-            self._current = None
-            self._note_pid(None)
-        elif child is self._spare:
-            self._spare = None
+        self._leaving.append((child, time.monotonic() + self._timeout))
 
     def _reap(self) -> None:
         """Forgets children that died: those that were to leave, and any that died while it was idle."""
-        for child in [child for child in self._leaving if child.reap() is not None]:
-            self._leaving.remove(child)
-            self._forget(child)
+        for leaving in list(self._leaving):
+            child, deadline = leaving
+            if child.reap() is not None:
+                self._leaving.remove(leaving)
+                self._forget(child)
+            elif time.monotonic() > deadline:
+                child.signal(signal.SIGKILL)
         if self._current is not None and self._current.reap() is not None:
-            logger.warning('idle child %d ended with %s', self._current.pid, self._current.reap())
-            self.bury()
+            logger.warning('idle child %d ended with %s', self._current.pid, self.bury(self._current))
         if self._spare is not None and self._spare.reap() is not None:
             self._forget(self._spare)
             self._spare = None

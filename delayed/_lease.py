@@ -23,14 +23,16 @@ class Lease:
         #: The `Task` that an overridden `Queue.dequeue` returned; what its other methods are called with.
         self.task = task
         self._proposal: Optional[bytes] = None
+        #: Whether Redis thinks that it was taken ahead, and has not begun.
+        self.ahead = False
         #: When to renew next.
         self.due = math.inf if seconds is None else now + seconds / 3
         # The server's clock by its own word: token = now + lease. A guess where the lease is full; `correct` mends it.
         self._server_ms, self._server_at = float(tokens[-1] if tokens else 0) - (seconds or 0) * 1000, now
 
     def propose(self, now: float, seconds: float) -> bytes:
-        """Returns the token to renew with for `seconds` from now. From now on it counts as possibly ours, whether or not a reply comes; until one
-        does, it stays the same."""
+        """Returns the token to renew with for `seconds` from now. From now on it counts as possibly ours, whether or
+        not a reply comes; until one does, it stays the same."""
         if self._proposal is None:
             self._proposal = b'%.3f' % (self._server_ms + (now - self._server_at + seconds) * 1000)
             self.tokens = (*self.tokens[:1], *self.tokens[1:][-_MOST_TOKENS:], self._proposal)

@@ -57,7 +57,8 @@ class DeadLetter:
 
 @dataclass
 class Ledger:
-    """The moves. `default_allowance_ms` is that of a payload that has none; `requeue_timeout_ms` the grace after a timeout."""
+    """The moves. `default_allowance_ms` is that of a payload that has none; `requeue_timeout_ms` the grace after a
+    timeout."""
 
     keys: QueueKeys
     caller: Caller
@@ -91,7 +92,8 @@ class Ledger:
         return self.caller.wait(self.keys.notifications)
 
     def take(self, mode: str, lease_ms: Optional[float] = None, holder: str = '') -> Optional[Taken]:
-        """Takes the oldest task. `lease_ms` `None`: its whole allowance. A `holder` names a lease that is renewed.
+        """Takes the oldest task. `lease_ms` `None`: its whole allowance. A `holder` names a lease that is renewed
+        (and begins with `?` where the task is taken ahead).
 
         The client must not repeat it: it would take another.
         """
@@ -106,11 +108,12 @@ class Ledger:
         """Forgets a task. `False` if it has become another's. Without tokens: by payload alone."""
         return bool(self.caller.script(_scripts.RELEASE, self._store, (payload, b' '.join(tokens))))
 
-    def advance(self, payload: bytes, tokens: Tokens, mode: str, lease_ms: Optional[float],
+    def advance(self, payload: bytes, tokens: Tokens, begun: Tuple[bytes, str], mode: str, lease_ms: Optional[float],
                 holder: str) -> Tuple[bool, Optional[Taken]]:
-        """Releases one task and takes the next, in one round trip."""
+        """Releases one task (none: an empty payload) and takes the next, in one round trip. `begun`: token and
+        holder of a task that was taken ahead and has begun now; empty: none has."""
         reply = self.caller.script(_scripts.ADVANCE, self._store, (
-            payload, b' '.join(tokens), *self._lease_args(mode, lease_ms, holder)), repeat=False)
+            payload, b' '.join(tokens), *begun, *self._lease_args(mode, lease_ms, holder)), repeat=False)
         return bool(reply[0]), Taken(*reply[1:]) if len(reply) > 1 else None
 
     def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
@@ -120,7 +123,8 @@ class Ledger:
                                        (payload, b' '.join(tokens), where)))
 
     def lose(self, payload: bytes, tokens: Tokens, max_losses: int) -> int:
-        """Puts a task back and counts a loss: 1 it waits, 2 it was lost too often and is set aside, 0 it is another's."""
+        """Puts a task back and counts a loss: 1 it waits, 2 it was lost too often and is set aside, 0 it is
+        another's."""
         return int(self.caller.script(_scripts.LOSE, (*self._store, self.keys.dead), (
             payload, b' '.join(tokens), max_losses, self.default_allowance_ms)))
 

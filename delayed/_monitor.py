@@ -11,18 +11,17 @@ import os
 import select
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 
 from . import _backoff, _runner
-from ._attempt import Attempt, Cause, State, Verdict, judge
-from ._child import Child, Exit, signal_name
+from ._attempt import Attempt, Cause, Verdict, judge
+from ._books import Books, Done
+from ._child import Child, signal_name
 from ._children import Children
 from ._describe import describe
 from ._lease import Lease
 from ._orphan import Orphan
-from ._outage import Outage
-from ._page import Page, Step
-from ._redis import Unavailable
+from ._page import Page, Slot, Step
 from ._shield import raise_shield
 from ._source import Source
 from ._stop import Stop
@@ -51,14 +50,6 @@ class Options:
     requeue_timeout: float
 
 
-class Done(NamedTuple):
-    """A task that needs no child any more, and what is to become of it."""
-
-    lease: Lease
-    verdict: Verdict
-    reason: str = ''
-
-
 class Monitor:
     """One run of a worker. `program` holds the embedding program's own dispositions of the stopping signals."""
 
@@ -70,28 +61,24 @@ class Monitor:
         self._stop = stop
         self._program = program
         self._pid = os.getpid()
-        self._outage = Outage()
-        self._children = Children(self._child_main, options.once, note_pid)
-        self._sweep_at = time.monotonic()
+        self._children = Children(self._child_main, options.once, max(options.kill_timeout, 1.0), note_pid)
+        self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
         self._unbegun = 0  # how many children in a row died before they began their task
 
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
-        done: Optional[Done] = None
         self._source.open()
         try:
-            while True:
-                lease, done = self._next(done)
+            while not (self._stop.wanted and self._books.balanced):
+                lease = self._books.next()
                 if lease is not None:
-                    done = self._attempt(lease)
-                elif self._stop.wanted and done is None:
-                    break
-                elif done is not None and self._stop.urgent:
-                    logger.error('Redis is away: %s may run again, for its end could not be told', describe(done.lease.payload))
+                    began = time.monotonic()
+                    self._books.ended(self._attempt(lease), time.monotonic() - began)
+                elif self._stop.urgent and not self._books.balanced:
+                    self._books.give_up()
                     break
         finally:
-            self._children.part(settled=True)  # the child has nothing to tell Redis
-            self._children.dismiss(self._options.kill_timeout)
+            self._children.dismiss()
             self._source.close()
 
     def _child_main(self, page: Page, tasks_fd: int, results_fd: int) -> None:
@@ -106,45 +93,6 @@ class Monitor:
         _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout() * 1000,
                        options.once).run()
 
-    # --- between Redis and the child
-
-    def _next(self, done: Optional[Done]) -> Tuple[Optional[Lease], Optional[Done]]:
-        """Settles what is done and takes the next task, unless it is to stop. Returns the task, and what could not be
-        settled because Redis is away."""
-        try:
-            lease = None
-            if done is not None and done.verdict is Verdict.RELEASE and not self._stop.wanted:
-                held, lease = self._source.advance(done.lease)
-                self._settled(held, done)
-            elif done is not None:
-                self._settled(self._source.settle(done.lease, done.verdict, done.reason), done)
-            done = None
-            self._sweep_if_due()
-            if lease is None and not self._stop.wanted:
-                lease = self._source.take()
-            self._outage.over()
-            return lease, done
-        except Unavailable as error:
-            self._wakeup.wait(self._outage.failed(error))
-            return None, done
-
-    def _settled(self, held: bool, done: Done) -> None:
-        self._children.part(settled=True)
-        if not held and done.verdict is not Verdict.DROP:
-            logger.warning('%s had lost its lease before its end could be told', describe(done.lease.payload))
-
-    def _sweep_if_due(self) -> None:
-        now = time.monotonic()
-        interval = self._options.sweep_interval
-        if interval is None or now < self._sweep_at:
-            return
-        self._sweep_at = now + interval
-        repaired = self._source.sweep()
-        if repaired:
-            logger.warning('brought back %d lost tasks or notifications', repaired)
-
-    # --- one task
-
     def _attempt(self, lease: Lease) -> Done:
         """Has a child run the task. Returns what is to become of it."""
         options = self._options
@@ -154,26 +102,28 @@ class Monitor:
             logger.error('cannot fork (%s): %s goes back', error, describe(lease.payload))
             self._pause()
             return Done(lease, Verdict.HAND_BACK)
-        child.page.prepare(lease.tokens)
+        slot = child.next_slot()
+        slot.prepare(lease.tokens)
         attempt = Attempt(time.monotonic(), options.default_timeout(), options.kill_timeout)
         self._send(child, attempt, lease.payload)
         self._children.fork_ahead()
-        report = self._watch(child, lease, attempt)
-        verdict = judge(child.page.step, child.page.outcome, attempt.cause, options.requeue_crashed)
-        exited = child.reap() if report is None else None
-        if exited is not None:
-            self._mourn(child, lease, attempt, exited, verdict)
+        self._books.take_ahead(lease)
+        report = self._watch(child, slot, lease, attempt)
+        verdict = judge(slot.step, slot.outcome, attempt.cause, options.requeue_crashed)
+        if report is None or attempt.signalled:
+            self._mourn(child, slot, lease, attempt, verdict)
+        self._children.ended()
         if verdict is Verdict.HAND_BACK and attempt.cause is None:
             self._pause()
         else:
             self._unbegun = 0
-        return Done(lease, verdict, report or 'its process ended before it could say why')
+        return Done(lease, verdict, report or 'its process ended before it could say why', child, slot)
 
     def _pause(self) -> None:
         self._unbegun += 1
         self._wakeup.wait(_backoff.delay(self._unbegun))
 
-    def _watch(self, child: Child, lease: Lease, attempt: Attempt) -> Optional[str]:
+    def _watch(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt) -> Optional[str]:
         """Waits until the child reports the task's end, and returns what it says of it; `None`: it died without."""
         poll = self._poll_of(child)
         while True:
@@ -189,7 +139,7 @@ class Monitor:
                 if not child.writer.pending:
                     poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
             now = time.monotonic()
-            self._keep(child, lease, attempt, now)
+            self._keep(slot, lease, attempt, now)
             signum = attempt.tick(now)
             if signum is not None:
                 logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
@@ -208,9 +158,7 @@ class Monitor:
 
     def _seconds_left(self, child: Child, lease: Lease, attempt: Attempt) -> Optional[float]:
         now = time.monotonic()
-        until = min(attempt.deadline, lease.due)
-        if self._options.sweep_interval is not None:
-            until = min(until, self._sweep_at)
+        until = min(attempt.deadline, self._books.due(lease, attempt.began))
         if attempt.cause is None:
             until = min(until, self._stop.deadline)
         if child.death_fd is None:
@@ -246,28 +194,23 @@ class Monitor:
         if not child.writer.pending:
             attempt.sent(time.monotonic())
 
-    def _keep(self, child: Child, lease: Lease, attempt: Attempt, now: float) -> None:
-        """Renews the lease, sweeps, and heeds a request to stop at once, each when it is due."""
+    def _keep(self, slot: Slot, lease: Lease, attempt: Attempt, now: float) -> None:
+        """Does what is due while the task runs, and ends it if it must not go on."""
         if attempt.cause is None and self._stop.urgent:
             attempt.end(now, Cause.HANDED_BACK, min(self._options.kill_timeout, _HAND_BACK_GRACE))
-        try:
-            if now >= lease.due and not self._source.extend(lease, None, lambda: child.page.note_tokens(lease.tokens)):
-                lease.retry(math.inf)
-                attempt.end(now, Cause.LEASE_LOST, 0.0)
-            self._sweep_if_due()
-            self._outage.over()
-        except Unavailable as error:
-            delay = self._outage.failed(error)
-            lease.retry(max(lease.due, now + delay))
-            self._sweep_at = max(self._sweep_at, now + delay)
-            if self._options.kill_on_partition and lease.seconds and self._outage.seconds > lease.seconds / 2:
-                attempt.end(now, Cause.LEASE_LOST, 0.0)
+        if not self._books.keep(lease, attempt.began, slot):
+            attempt.end(now, Cause.LEASE_LOST, 0.0)
+        elif self._options.kill_on_partition and lease.seconds and self._books.seconds_away > lease.seconds / 2:
+            attempt.end(now, Cause.LEASE_LOST, 0.0)
 
-    def _mourn(self, child: Child, lease: Lease, attempt: Attempt, exited: Exit, verdict: Verdict) -> None:
-        """The child died without a report: says so, and calls the error handler where its task has failed by that."""
+    def _mourn(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, verdict: Verdict) -> None:
+        """The child died without a report, or is about to: says so, and calls the error handler where its task has
+        failed by that."""
+        exited = self._children.bury(child)
         why = attempt.cause.value if attempt.cause else 'ended its process' if exited.signum is None else 'crashed'
-        logger.error('%s %s: child %d ended with %s; %s', describe(lease.payload), why, child.pid, exited, verdict.value)
-        if verdict is Verdict.RELEASE and child.page.step is not Step.ENDED and self._options.handlers.error is not None:
+        logger.error('%s %s: child %d ended with %s; %s',
+                     describe(lease.payload), why, child.pid, exited, verdict.value)
+        if verdict is Verdict.RELEASE and slot.step is not Step.ENDED and self._options.handlers.error is not None:
             try:
                 task = Task.deserialize(lease.payload)
             except UnreadablePayload as error:
@@ -275,4 +218,3 @@ class Monitor:
             else:
                 exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
                 self._options.handlers.failed(task, exited.signum, exc_info)
-        self._children.bury()

@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Callable, Optional
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, List, Optional
 
 from . import _backoff
-from ._attempt import Verdict
+from ._attempt import judge
 from ._lease import Lease
-from ._page import Page
+from ._page import Outcome, Page, Slot, Step
 from ._redis import Unavailable
 from ._source import Source
 from .logger import logger
@@ -27,6 +28,15 @@ _PR_SET_PDEATHSIG = 1
 _UNGUARDED = float('inf')
 #: How long an orphan tries to tell Redis that its task is done, in seconds.
 _SETTLE_SECONDS = 60.0
+
+
+@dataclass
+class Job:
+    """One task in the child: its payload, its part of the page, and why it could not be run, if so."""
+
+    payload: bytes
+    slot: Slot
+    reason: str = ''
 
 
 class Orphan:
@@ -42,14 +52,15 @@ class Orphan:
         self._grace = max(1.0, min(5.0, requeue_timeout / 2))
         self._requeue_timeout = requeue_timeout
         self._failed = failed
+        self._jobs: List[Job] = []
         self._task: Optional[Task] = None
         self._deadline = _UNGUARDED
         self._pid = os.getpid()
         self._alarm = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
 
     def watch(self) -> None:
-        """Asks the kernel to tell of the monitor's death. The signal belongs to the thread that forked this process, and
-        is lost if that died before: so its pid is compared after (prctl(2), PR_SET_PDEATHSIG)."""
+        """Asks the kernel to tell of the monitor's death. The signal belongs to the thread that forked this process,
+        and is lost if that died before: so its pid is compared after (prctl(2), PR_SET_PDEATHSIG)."""
         if DEATH_SIGNAL is None:
             return
         import ctypes  # here: a monitor has no use for it
@@ -60,36 +71,43 @@ class Orphan:
     def alone(self) -> bool:
         return os.getppid() != self._monitor_pid
 
-    def guard(self, task: Task, timeout: float) -> None:
-        """A task begins. Should the monitor die while the task holds the interpreter in C, where no handler runs, the
-        kernel ends this process in the end: by SIGALRM, whose default action needs no interpreter."""
-        self._task, self._deadline = task, time.monotonic() + timeout
-        if self.alone:
-            _thread.start_new_thread(self._live_on, ())
+    def guard(self, jobs: Iterable[Job], task: Task, timeout: float) -> None:
+        """A task begins, the last of `jobs`. Should the monitor die while the task holds the interpreter in C, where no
+        handler runs, the kernel ends this process in the end: by SIGALRM, whose default action needs no interpreter."""
+        self._jobs, self._task, self._deadline = list(jobs), task, time.monotonic() + timeout
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, timeout + self._kill_timeout + self._grace)
+        if self.alone:
+            _thread.start_new_thread(self._live_on, ())
 
     def unguard(self) -> None:
         self._task, self._deadline = None, _UNGUARDED
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def settle(self, payload: bytes, verdict: Verdict, reason: str) -> None:
-        """The task has ended and the monitor cannot say so: tells Redis, for as long as that may take a minute."""
-        logger.warning('monitor %d is dead; its child %d settles the last task', self._monitor_pid, self._pid)
+    def settle(self, jobs: Iterable[Job]) -> None:
+        """Tells Redis of tasks that have ended, where the monitor could not; tries for a minute."""
+        unsettled = [job for job in jobs if job.slot.step is Step.ENDED and not job.slot.settled]
+        if not unsettled:
+            return
+        logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid, self._pid)
         source = self._connect()
         for delay in _backoff.delays(_SETTLE_SECONDS):
             try:
                 with self._lock:
-                    source.settle(self._lease(payload), verdict, reason)
+                    for job in unsettled:
+                        if not job.slot.settled:
+                            verdict = judge(Step.ENDED, job.slot.outcome, None, False)
+                            source.settle(self._lease(job), verdict, job.reason)
+                            job.slot.settled = True
                 return
             except Unavailable as error:
                 logger.debug('cannot settle yet: %s', error)
             time.sleep(delay)
         logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
 
-    def _lease(self, payload: bytes) -> Lease:
-        return Lease(payload, self._page.tokens, None, 'orphan:%d' % self._pid, time.monotonic())
+    def _lease(self, job: Job) -> Lease:
+        return Lease(job.payload, job.slot.tokens, None, 'orphan:%d' % self._pid, time.monotonic())
 
     def _on_death(self, signum: int, frame: object) -> None:
         # A thread, since the task that was interrupted here may hold any lock; this way of starting one takes none.
@@ -97,33 +115,40 @@ class Orphan:
             _thread.start_new_thread(self._live_on, ())
 
     def _live_on(self) -> None:
-        task, deadline = self._task, self._deadline
-        if task is None or task.data is None:
+        jobs, task, deadline = self._jobs, self._task, self._deadline
+        if task is None:
             return  # between tasks: the end of the pipe tells
+        job = jobs[-1]
         logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
-        self._extend_lease(self._connect(), task, deadline)
+        self._extend_lease(self._connect(), job, deadline)
+        self.settle(jobs[:-1])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._task is not task:
-            return  # it has ended
+            return  # it is through, its handlers too
         logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
-        self._failed(task, signal.SIGTERM, None)
-        self.settle(task.data, Verdict.RELEASE, '')
+        if job.slot.step is not Step.ENDED:
+            self._failed(task, signal.SIGTERM, None)
+            job.slot.outcome, job.slot.step = Outcome.FAILED, Step.ENDED
+        self.settle([job])
         os.kill(self._pid, signal.SIGKILL)
 
-    def _extend_lease(self, source: Source, task: Task, deadline: float) -> None:
+    def _extend_lease(self, source: Source, job: Job, deadline: float) -> None:
         """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""
         for delay in _backoff.delays(max(0.0, deadline - time.monotonic())):
             rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout + self._requeue_timeout
             try:
                 with self._lock:
-                    if self._task is not task:
+                    if job.slot.step is Step.ENDED:
                         return
-                    lease = self._lease(task.serialize())
-                    held = source.extend(lease, rest, lambda: self._page.note_tokens(lease.tokens))
+                    held = self._extend(source, job, rest)
                 if not held:
-                    logger.warning("task %s is another worker's now: ending process %d", task.id, self._pid)
+                    logger.warning("a task is another worker's now: ending process %d", self._pid)
                     os.kill(self._pid, signal.SIGKILL)
                 return
             except Unavailable as error:
                 logger.debug('cannot extend the lease yet: %s', error)
             time.sleep(delay)
+
+    def _extend(self, source: Source, job: Job, seconds: float) -> bool:
+        lease = self._lease(job)
+        return source.extend(lease, seconds, lambda: job.slot.note_tokens(lease.tokens))

@@ -27,8 +27,8 @@ class Outage:
     def failed(self, error: Exception) -> float:
         """Notes a failed call. Returns for how many seconds not to try again.
 
-        Raises `error` if it is a matter of passwords or permissions and no call has worked yet: nobody would see a worker
-        that was set up wrongly if it went on trying.
+        Raises `error` if it is a matter of passwords or permissions and no call has worked yet: nobody would see a
+        worker that was set up wrongly if it went on trying.
         """
         if not self._worked and isinstance(error, (AuthenticationError, NoPermissionError)):
             raise error

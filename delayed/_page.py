@@ -10,10 +10,11 @@ import mmap
 import struct
 from typing import Tuple
 
-_STEP, _OUTCOME, _ASKED, _SETTLED, _TOKENS_AT = range(5)
-_PID = 8
+_PID, _ASKED, _SLOTS_AT = 0, 8, 64
+_STEP, _OUTCOME, _SETTLED, _TOKENS_AT = range(4)  # within a slot
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
+_SLOT_SIZE = 640
 
 
 class Step(enum.IntEnum):
@@ -35,32 +36,74 @@ class Outcome(enum.IntEnum):
     NOT_LOADABLE = 4  # its function cannot be imported
 
 
+class Slot:
+    """What is shared about one task. A child has two, which its tasks use in turns: one task may run while its
+    predecessor has ended and Redis does not know yet."""
+
+    def __init__(self, memory: mmap.mmap, start: int) -> None:
+        self._memory = memory
+        self._start = start
+
+    def prepare(self, tokens: Tuple[bytes, ...]) -> None:
+        """By the monitor: a new task is about to be sent."""
+        self._memory[self._start:self._start + 3] = b'\0\0\0'
+        self.tokens = tokens
+
+    @property
+    def step(self) -> Step:
+        """By the child."""
+        return Step(self._memory[self._start + _STEP])
+
+    @step.setter
+    def step(self, step: Step) -> None:
+        self._memory[self._start + _STEP] = step
+
+    @property
+    def outcome(self) -> Outcome:
+        """By the child."""
+        return Outcome(self._memory[self._start + _OUTCOME])
+
+    @outcome.setter
+    def outcome(self, outcome: Outcome) -> None:
+        self._memory[self._start + _OUTCOME] = outcome
+
+    @property
+    def settled(self) -> bool:
+        """By the monitor: Redis knows what became of the task."""
+        return bool(self._memory[self._start + _SETTLED])
+
+    @settled.setter
+    def settled(self, settled: bool) -> None:
+        self._memory[self._start + _SETTLED] = settled
+
+    @property
+    def tokens(self) -> Tuple[bytes, ...]:
+        """By the monitor, or the child once that is dead: the tokens of the task's lease."""
+        start = self._start + _TOKENS[self._memory[self._start + _TOKENS_AT]]
+        return tuple(self._memory[start:self._memory.find(b'\0', start)].split())
+
+    @tokens.setter
+    def tokens(self, tokens: Tuple[bytes, ...]) -> None:
+        unused = 1 - self._memory[self._start + _TOKENS_AT]
+        start = self._start + _TOKENS[unused]
+        text = b' '.join(tokens)[-_TOKENS_SIZE + 1:]
+        self._memory[start:start + len(text) + 1] = text + b'\0'
+        self._memory[self._start + _TOKENS_AT] = unused
+
+    def note_tokens(self, tokens: Tuple[bytes, ...]) -> None:
+        self.tokens = tokens
+
+
 class Page:
     """Shared by fork. One of it serves one child after the other."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(2))
 
-    def prepare(self, tokens: Tuple[bytes, ...]) -> None:
-        """By the monitor: a new task is about to be sent."""
-        self._memory[_STEP:_TOKENS_AT] = bytes(_TOKENS_AT)
-        self.tokens = tokens
-
-    @property
-    def step(self) -> Step:
-        return Step(self._memory[_STEP])
-
-    @step.setter
-    def step(self, step: Step) -> None:
-        self._memory[_STEP] = step
-
-    @property
-    def outcome(self) -> Outcome:
-        return Outcome(self._memory[_OUTCOME])
-
-    @outcome.setter
-    def outcome(self, outcome: Outcome) -> None:
-        self._memory[_OUTCOME] = outcome
+    def clear(self) -> None:
+        """By the monitor: for a new child."""
+        self._memory[:] = bytes(mmap.PAGESIZE)
 
     @property
     def asked_to_end(self) -> bool:
@@ -72,15 +115,6 @@ class Page:
         self._memory[_ASKED] = asked
 
     @property
-    def settled(self) -> bool:
-        """By the monitor: Redis knows what became of the task."""
-        return bool(self._memory[_SETTLED])
-
-    @settled.setter
-    def settled(self, settled: bool) -> None:
-        self._memory[_SETTLED] = settled
-
-    @property
     def pid(self) -> int:
         """By the child: who it is; a copy that its task forked is somebody else."""
         pid: int = struct.unpack_from('=q', self._memory, _PID)[0]
@@ -89,22 +123,6 @@ class Page:
     @pid.setter
     def pid(self, pid: int) -> None:
         struct.pack_into('=q', self._memory, _PID, pid)
-
-    @property
-    def tokens(self) -> Tuple[bytes, ...]:
-        """By the monitor: the tokens of the task's lease, so that the child can release it if the monitor is gone."""
-        start = _TOKENS[self._memory[_TOKENS_AT]]
-        return tuple(self._memory[start:start + _TOKENS_SIZE].rstrip(b'\0').split())
-
-    @tokens.setter
-    def tokens(self, tokens: Tuple[bytes, ...]) -> None:
-        unused = 1 - self._memory[_TOKENS_AT]
-        start = _TOKENS[unused]
-        self._memory[start:start + _TOKENS_SIZE] = b' '.join(tokens)[-_TOKENS_SIZE:].ljust(_TOKENS_SIZE, b'\0')
-        self._memory[_TOKENS_AT] = unused
-
-    def note_tokens(self, tokens: Tuple[bytes, ...]) -> None:
-        self.tokens = tokens
 
     def close(self) -> None:
         self._memory.close()

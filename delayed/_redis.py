@@ -1,6 +1,7 @@
 """Makes the ledger's calls on any redis-py client.
 
-Replies come as bytes whatever the client decodes. A call goes straight through the client's own connections where it has
+Replies come as bytes whatever the client decodes. A call goes straight through the client's own connections where it
+has
 them: `Redis.execute_command` and `Script` cost about half of the rate that one connection reaches.
 """
 
@@ -36,8 +37,8 @@ def check_client(conn: object) -> None:
         problem = 'it is a pipeline'
     else:
         return
-    raise WrongType('conn must be a client such as redis.Redis(), redis.RedisCluster() or fakeredis.FakeRedis(), not %r: %s'
-                    % (conn, problem))
+    raise WrongType('conn must be a client such as redis.Redis(), redis.RedisCluster() or fakeredis.FakeRedis(), '
+                    'not %r: %s' % (conn, problem))
 
 
 class Caller:
@@ -142,8 +143,8 @@ def _block_seconds(socket_timeout: Optional[float]) -> float:
 
 def _connection_getter() -> Callable[[Any], Any]:
     """redis-py before 5.3 wants a command's name, later versions warn of it."""
-    parameters = inspect.signature(redis.ConnectionPool.get_connection).parameters
-    needs_name = parameters['command_name'].default is inspect.Parameter.empty if 'command_name' in parameters else False
+    name = inspect.signature(redis.ConnectionPool.get_connection).parameters.get('command_name')
+    needs_name = name is not None and name.default is inspect.Parameter.empty
 
     def with_name(pool: Any) -> Any:
         return pool.get_connection('EVALSHA')

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, NoReturn, Optional, Tuple
+from typing import Any, Callable, Deque, NoReturn, Optional, Tuple
 
-from ._attempt import judge
 from ._channel import Reader, Writer
 from ._child import exit_now
-from ._orphan import Orphan
+from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
 from .errors import UnreadablePayload
 from .logger import logger
@@ -58,73 +59,72 @@ class Runner:
         self._default_timeout_ms = default_timeout_ms
         self._once = once
         self._pid = os.getpid()
-        self._payload = b''
-        self._reason = ''
+        #: The running task and the one before it, which Redis may not know of yet.
+        self._jobs: Deque[Job] = deque(maxlen=2)
 
     def run(self) -> None:
         """Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
-        while True:
-            message = self._reader.receive()
-            if message is None:
+        for slot in itertools.cycle(self._page.slots):
+            payload = self._reader.receive()
+            if payload is None:
                 break
-            self._payload, self._reason = message, ''
-            self._page.step = Step.RECEIVED
-            self._run_task(message)
-            if not self._report(ENDED + self._reason.encode('utf-8', 'replace')):
+            job = Job(payload, slot)
+            self._jobs.append(job)
+            slot.step = Step.RECEIVED
+            self._run_task(job)
+            if not self._report(ENDED + job.reason.encode('utf-8', 'replace')):
                 break
             if self._once:
                 self._reader.receive()  # the monitor ends the pipe when Redis knows
                 break
-        if self._page.step is Step.ENDED and not self._page.settled:
-            verdict = judge(Step.ENDED, self._page.outcome, None, False)
-            self._orphan.settle(self._payload, verdict, self._reason)
+        self._orphan.settle(self._jobs)
 
-    def _run_task(self, payload: bytes) -> None:
-        self._page.step = Step.BEGUN
+    def _run_task(self, job: Job) -> None:
+        job.slot.step = Step.BEGUN
         try:
-            task = Task.deserialize(payload)
+            task = Task.deserialize(job.payload)
         except UnreadablePayload as error:
-            self._end(Outcome.UNREADABLE, str(error))
+            self._end(job, Outcome.UNREADABLE, str(error))
             return
         timeout_ms = task.timeout or self._default_timeout_ms
         if timeout_ms != self._default_timeout_ms:
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout_ms / 1000))
-        self._orphan.guard(task, timeout_ms / 1000)
+        self._orphan.guard(self._jobs, task, timeout_ms / 1000)
         logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
-        failure = self._call(task)
-        self._orphan.unguard()
+        failure = self._call(job, task)
         if failure is None:
             self._handlers.succeeded(task)
         else:
             self._handlers.failed(task, None, failure)
         self._leave_if_copy()
+        self._orphan.unguard()
 
-    def _call(self, task: Task) -> Optional[ExcInfo]:
+    def _call(self, job: Job, task: Task) -> Optional[ExcInfo]:
         """Calls the function; the page knows how it ended before any handler runs. Returns what it raised."""
         try:
             function = task.load()
         except BaseException as error:
             self._leave_if_copy(error)
             reason = 'it cannot be loaded (%s: %s)' % (type(error).__name__, error)
-            self._end(Outcome.NOT_LOADABLE, reason)
+            self._end(job, Outcome.NOT_LOADABLE, reason)
             logger.error('task %s (%s.%s): %s', task.id, task.module_name, task.func_name, reason)
             return type(error), error, error.__traceback__
         try:
             function(*task.args, **task.kwargs)
         except BaseException as error:
             self._leave_if_copy(error)
-            self._end(Outcome.FAILED)
+            self._end(job, Outcome.FAILED)
             logger.exception('task %s (%s.%s) failed', task.id, task.module_name, task.func_name)
             return type(error), error, error.__traceback__
         self._leave_if_copy()
-        self._end(Outcome.FINISHED)
+        self._end(job, Outcome.FINISHED)
         return None
 
-    def _end(self, outcome: Outcome, reason: str = '') -> None:
+    def _end(self, job: Job, outcome: Outcome, reason: str = '') -> None:
         self._leave_if_copy()
-        self._reason = reason
-        self._page.outcome = outcome
-        self._page.step = Step.ENDED
+        job.reason = reason
+        job.slot.outcome = outcome
+        job.slot.step = Step.ENDED
 
     def _leave_if_copy(self, error: Optional[BaseException] = None) -> None:
         """A copy of this process that the task forked, and that came back from it, writes neither page nor pipe."""

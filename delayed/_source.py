@@ -23,6 +23,10 @@ _OVERRIDABLE = ('dequeue', 'release', 'requeue')
 _IN_FLIGHT_SECONDS = 300.0
 
 
+#: What the holder of a task begins with that was taken ahead; see dequeue.lua.
+_AHEAD = '?'
+
+
 class Source:
     """The moves a worker makes, with short leases. Raises what redis-py raises when Redis is away."""
 
@@ -61,16 +65,25 @@ class Source:
             lease = self._take(NOTIFIED if self._ledger.wait() else ANYWAY)
         return lease
 
-    def advance(self, done: Lease) -> Tuple[bool, Optional[Lease]]:
-        """Releases a task and takes the next if one waits. Returns whether `done` was still held, and the next."""
-        if self._unanswered:
-            return self.settle(done, Verdict.RELEASE), None
-        holder = self._new_holder()
+    @property
+    def can_take_ahead(self) -> bool:
+        """Whether `advance` may be called while a task runs."""
+        return self._lease is not None and not self._unanswered
+
+    def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
+        """Releases a task and takes the next if one waits. Returns whether `done` was still held, and the next.
+        `begun`: a task that is running meanwhile; then the next one is taken ahead."""
+        holder = self._new_holder(ahead=begun is not None)
+        nothing: Tuple[bytes, Tuple[bytes, ...]] = (b'', ())
+        payload, tokens = nothing if done is None else (done.payload, done.tokens)
+        mark = (begun.tokens[-1], begun.holder) if begun is not None and begun.ahead else (b'', '')
         try:
-            released, taken = self._ledger.advance(done.payload, done.tokens, READY, self._lease_ms, holder)
+            released, taken = self._ledger.advance(payload, tokens, mark, READY, self._lease_ms, holder)
         except Unavailable:
             self._unanswered.append((holder, time.monotonic()))
             raise
+        if begun is not None:
+            begun.ahead = False
         return released, self._lease_of(taken, holder)
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
@@ -87,9 +100,9 @@ class Source:
         return False
 
     def extend(self, lease: Lease, seconds: Optional[float], note: Callable[[], None]) -> bool:
-        """Renews a lease for `seconds` from now, or its own length. `note` is called after each change of its tokens and
-        before Redis hears of a new one, so that who must know it does even if this process dies before the reply. Returns
-        whether the lease was still held."""
+        """Renews a lease for `seconds` from now, or its own length. `note` is called after each change of its tokens
+        and before Redis hears of a new one, so that who must know it does even if this process dies before the
+        reply. Returns whether the lease was still held."""
         length = seconds if seconds is not None else lease.seconds
         assert length is not None
         while True:
@@ -112,9 +125,9 @@ class Source:
     def _lease_ms(self) -> Optional[float]:
         return None if self._lease is None else self._lease * 1000
 
-    def _new_holder(self) -> str:
+    def _new_holder(self, ahead: bool = False) -> str:
         self._calls += 1
-        return '%s:%d' % (self._name, self._calls) if self._lease is not None else ''
+        return '%s%s:%d' % (_AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
 
     def _take(self, mode: str) -> Optional[Lease]:
         holder = self._new_holder()
@@ -128,7 +141,9 @@ class Source:
     def _lease_of(self, taken: Optional[Taken], holder: str) -> Optional[Lease]:
         if taken is None:
             return None
-        return Lease(taken.payload, (taken.token,), self._lease, holder, time.monotonic())
+        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), time.monotonic())
+        lease.ahead = holder.startswith(_AHEAD)
+        return lease
 
     def _find_unanswered(self) -> Optional[Lease]:
         """A call whose reply was lost may have taken a task, or a server that was frozen may still carry it out."""
@@ -167,8 +182,8 @@ class QueueSource(Source):
             return None
         return Lease(task.serialize(), task.tokens, None, '', time.monotonic(), task)
 
-    def advance(self, done: Lease) -> Tuple[bool, Optional[Lease]]:
-        return self.settle(done, Verdict.RELEASE), None
+    def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
+        return done is None or self.settle(done, Verdict.RELEASE), None
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
         if verdict is Verdict.RELEASE:
@@ -190,8 +205,8 @@ def source_of(queue: Queue, lease: Optional[float], max_losses: int) -> Source:
 
 
 def sweep(queue: Queue, max_losses: int, lease: float, ledger: Optional[Ledger] = None) -> Tuple[int, bool]:
-    """Sweeps as workers and sweepers do. Returns how much was repaired, and whether all leases were looked at: those that
-    workers renew are spared where the living may have had no chance to (see may_sweep.lua)."""
+    """Sweeps as workers and sweepers do. Returns how much was repaired, and whether all leases were looked at: those
+    that workers renew are spared where the living may have had no chance to (see may_sweep.lua)."""
     if type(queue).requeue_lost is not Queue.requeue_lost:
         return queue.requeue_lost(), True
     ledger = ledger or queue.ledger

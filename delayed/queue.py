@@ -77,8 +77,8 @@ class Queue:
     def enqueue(self, task: Task) -> Task:
         """Adds a task and returns it; it gets an id if it has none.
 
-        If this raises because Redis was away, the task may or may not have been added: call it again with the same task,
-        and it is added once. A crash before the call's end leaves the task either added or not, never by halves.
+        If this raises because Redis was away, the task may or may not have been added: call it again with the same
+        task, and it is added once. A crash before the call's end leaves the task either added or not, never by halves.
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
@@ -102,8 +102,8 @@ class Queue:
         """Waits up to a second for a task (less where the client's `socket_timeout` is shorter), takes the oldest and
         grants its full lease: its timeout and `requeue_timeout`. Returns the task, or `None`.
 
-        A payload that cannot be read is set aside, and `None` returned. If the caller dies before it calls `release`, the
-        task comes back when its lease has ended.
+        A payload that cannot be read is set aside, and `None` returned. If the caller dies before it calls
+        `release`, the task comes back when its lease has ended.
         """
         ledger = self.ledger
         taken = ledger.take(READY)
@@ -135,9 +135,9 @@ class Queue:
         return self.ledger.waiting()
 
     def requeue_lost(self) -> int:
-        """Puts lost tasks back in front of the list, the longest lost first, and notifications in step with it. Returns how
-        many tasks and notifications it repaired. It works in batches that Redis hardly feels; a crash between two of them
-        leaves the rest for the next call."""
+        """Puts lost tasks back in front of the list, the longest lost first, and notifications in step with it.
+        Returns how many tasks and notifications it repaired. It works in batches that Redis hardly feels; a crash
+        between two of them leaves the rest for the next call."""
         return self.ledger.sweep(MAX_LOSSES)
 
     def dead_len(self) -> int:
@@ -158,7 +158,8 @@ class Queue:
 
 
 class _Producer(threading.local):
-    """Names the enqueueing calls of one thread of one process, so that Redis can tell a repeated call from a new one."""
+    """Names the enqueueing calls of one thread of one process, so that Redis can tell a repeated call from a new
+    one."""
 
     def __init__(self) -> None:
         self._pid = 0

@@ -17,7 +17,8 @@ from .task import check_timeout
 class Sweeper:
     """Sweeps one queue, or several, every `interval` seconds.
 
-    After Redis was away, tasks of workers that are alive but had no chance to renew their leases are spared for a while.
+    After Redis was away, tasks of workers that are alive but had no chance to renew their leases are spared for a
+    while.
     """
 
     def __init__(self, queue: Union[Queue, Sequence[Queue]], interval: float = 60) -> None:

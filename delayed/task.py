@@ -63,7 +63,8 @@ class Task:
         if args is not None and (isinstance(args, (str, bytes)) or not hasattr(args, '__iter__')):
             raise WrongType('args of %s.%s must be a tuple or a list, not %r' % (module_name, func_name, args))
         if kwargs is not None and not (isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)):
-            raise WrongType('kwargs of %s.%s must be a dict with names as keys, not %r' % (module_name, func_name, kwargs))
+            raise WrongType('kwargs of %s.%s must be a dict with names as keys, not %r'
+                            % (module_name, func_name, kwargs))
         check_timeout(timeout, 'timeout (in milliseconds)')
         self._id = id
         self._module_name = module_name
@@ -148,8 +149,8 @@ class Task:
         named: Dict[str, Any] = {'argument %d' % i: value for i, value in enumerate(self._args)}
         named.update(('argument %r' % name, value) for name, value in self._kwargs.items())
         culprit = next((name for name, value in named.items() if not _is_picklable(value)), 'the arguments together')
-        return ('%s of %s.%s cannot be pickled (%s: %s); pass plain data, such as a path or a key, and open it in the task'
-                % (culprit, self._module_name, self._func_name, type(error).__name__, error))
+        return ('%s of %s.%s cannot be pickled (%s: %s); pass plain data, such as a path or a key, '
+                'and open it in the task' % (culprit, self._module_name, self._func_name, type(error).__name__, error))
 
     @classmethod
     def deserialize(cls, data: bytes) -> Task:
@@ -162,7 +163,8 @@ class Task:
         except Exception as error:
             raise UnreadablePayload('it cannot be unpickled (%s: %s)' % (type(error).__name__, error), data) from error
         if not isinstance(wire, (tuple, list)) or len(wire) != len(_Wire._fields):
-            raise UnreadablePayload('it holds no tuple of %d fields but a %s' % (len(_Wire._fields), _shape(wire)), data)
+            reason = 'it holds no tuple of %d fields but a %s' % (len(_Wire._fields), _shape(wire))
+            raise UnreadablePayload(reason, data)
         try:
             task = cls(*wire)
         except InvalidArgument as error:

@@ -31,10 +31,12 @@ class Worker(abc.ABC):
 
     kill_timeout: seconds between SIGTERM and SIGKILL for a task that is out of time.
     success_handler(task): called in the child after a task has returned.
-    error_handler(task, kill_signal, exc_info): after an exception `kill_signal` is `None` and `exc_info` the usual triple;
-        if the task's process was killed, `kill_signal` is the signal's number and `exc_info` `None` (called in the monitor).
-        A task that left by `os._exit` has a `delayed.errors.TaskExited` in its triple, and no traceback.
-    lease: seconds after which a task counts as lost if this worker no longer renews its claim; it does so every third of
+    error_handler(task, kill_signal, exc_info): after an exception `kill_signal` is `None` and `exc_info` the usual
+    triple;
+        if the task's process was killed, `kill_signal` is the signal's number and `exc_info` `None` (called in the
+        monitor). A task that left by `os._exit` has a `delayed.errors.TaskExited` in its triple, and no traceback.
+    lease: seconds after which a task counts as lost if this worker no longer renews its claim; it does so every
+        third of
         that. Longer: fewer renewals of long tasks, slower recovery. `None`: the task's timeout and the queue's
         requeue_timeout, as in 0.5.1b2.
     sweep_interval: seconds between this worker's looks for lost tasks, a third of the lease at most; `None`: it never
@@ -42,16 +44,16 @@ class Worker(abc.ABC):
     max_losses: a task lost so often (its worker died or froze while it ran) is set aside; 0: never.
     stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
     on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
-    on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill` ends it.
-    Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
+    on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill`
+    ends it. Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
     _once: bool
 
     def __init__(self, queue: Queue, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
                  error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
-                 sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES, stop_timeout: Optional[float] = None,
-                 on_crash: str = 'fail', on_partition: str = 'wait') -> None:
+                 sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES,
+                 stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait') -> None:
         if not isinstance(queue, Queue):
             raise WrongType('queue must be a delayed.queue.Queue, not %r' % (queue,))
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
@@ -86,9 +88,9 @@ class Worker(abc.ABC):
     def run(self) -> None:
         """Works until `stop()` or SIGTERM, SIGINT or SIGHUP; the running task is finished first.
 
-        A second signal hands the running task back, and another worker starts it at once. Signals are heeded only in the main
-        thread, and only where their disposition is the default: a program's own handler, or `SIG_IGN`, stays. On return the
-        program's handlers are back, and no child, descriptor or zombie is left.
+        A second signal hands the running task back, and another worker starts it at once. Signals are heeded only in
+        the main thread, and only where their disposition is the default: a program's own handler, or `SIG_IGN`,
+        stays. On return the program's handlers are back, and no child, descriptor or zombie is left.
         Raises `redis.exceptions.AuthenticationError` or `NoPermissionError` at the start.
         """
         self._status, self._stop, self._wakeup = Status.RUNNING, Stop(self._stop_timeout), Wakeup()
@@ -143,6 +145,7 @@ class ForkedWorker(Worker):
 
 
 class PreforkedWorker(Worker):
-    """Runs task after task in one process, which is replaced when it dies. Faster by far; tasks share what they import."""
+    """Runs task after task in one process, which is replaced when it dies. Faster by far; tasks share what they
+    import."""
 
     _once = False

@@ -1,10 +1,19 @@
--- Releases one task and takes the next: a busy worker's one round trip a task.
--- KEYS, ARGV[1..2]  as release.lua
--- ARGV[3..6]        as ARGV[1..4] of dequeue.lua
--- Returns  {what release returns, payload, token}, or {what release returns} if nothing waits
--- A crash before leaves the first task to be swept; one after leaves the second to be swept or reclaimed.
-local released = release(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
-local taken = take(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
+-- Releases one task and takes the next: a busy worker's one round trip a task, made while it runs the one between them.
+-- KEYS[1..6]  as release.lua
+-- ARGV[1..2]  as release.lua; no payload: nothing to release
+-- ARGV[3]     token of a task that was taken ahead and has begun now; empty: none has
+-- ARGV[4]     its holder: from now on, losing it counts as a loss
+-- ARGV[5..8]  as ARGV[1..4] of dequeue.lua
+-- Returns     {what release returns, payload, token}, or {what release returns} if nothing waits
+-- A crash before leaves the first task to be swept; one after leaves the last to be swept or reclaimed.
+local released = 1
+if ARGV[1] ~= '' then
+    released = release(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
+end
+if ARGV[3] ~= '' and redis.call('hexists', KEYS[5], ARGV[3]) == 1 then
+    redis.call('hset', KEYS[5], ARGV[3], ARGV[4])
+end
+local taken = take(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
 if not taken then
     return {released}
 end

@@ -9,7 +9,8 @@
 --          task that has no notification
 -- ARGV[2]  lease (ms); empty: the task's whole allowance
 -- ARGV[3]  default allowance (ms), for a task that has none: what waits in the list is runnable
--- ARGV[4]  holder: name of the worker and number of its call, for a lease that is renewed; empty: it is not
+-- ARGV[4]  holder: name of the worker and number of its call, for a lease that is renewed; empty: it is not. One that
+--          begins with `?` takes ahead: until the task begins, losing it is no loss
 -- Returns  {payload, token}, or nil if nothing waits
 -- A crash before or after leaves the task in exactly one of waiting and dequeued.
 return take(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2], ARGV[3], ARGV[4])

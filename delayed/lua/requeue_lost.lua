@@ -39,10 +39,10 @@ for count = 1, most + 1 do
         more = 1
         break
     end
-    local renewed = redis.call('hexists', leases, score_text(score)) == 1
+    local renewed = redis.call('hget', leases, score_text(score))
     if (renewed and ARGV[5] == 'all') or (not renewed and score <= lost_before) then
         end_lease(dequeued, leases, payload, score)
-        if not renewed then -- by hand or an old worker's: whether it had begun is not known
+        if not renewed or string.sub(renewed, 1, 1) == '?' then -- by hand or an old worker's, or it had not begun
             redis.call('lpush', waiting, payload)
             redis.call('lpush', notifications, '1')
         else

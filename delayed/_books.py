@@ -1,0 +1,193 @@
+"""What a monitor holds of Redis and owes to it: the next task, and what it could not yet tell of the last ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Callable, Deque, NamedTuple, Optional
+
+from ._attempt import Verdict
+from ._child import Child
+from ._describe import describe
+from ._lease import Lease
+from ._outage import Outage
+from ._page import Slot
+from ._redis import Unavailable
+from ._source import Source
+from ._stop import Stop
+from .logger import logger
+
+#: A task that runs so long, in seconds, is slow: none is held ready behind it.
+SLOW = 0.02
+
+
+class Done(NamedTuple):
+    """A task that needs no child any more, and what is to become of it. `child` and `slot`: where it ran, if it did."""
+
+    lease: Lease
+    verdict: Verdict
+    reason: str = ''
+    child: Optional[Child] = None
+    slot: Optional[Slot] = None
+
+
+@dataclass
+class Pace:
+    """Whether to take tasks ahead: only while some wait, and they are short."""
+
+    backlog: bool = False
+    seconds: float = math.inf  # that the last task took
+
+    @property
+    def brisk(self) -> bool:
+        return self.backlog and self.seconds < SLOW / 2
+
+
+class Books:
+    """Talks to Redis for one monitor, and bears that it is away. `part(child)` is called when Redis knows of its
+    task's end."""
+
+    def __init__(self, source: Source, sweep_interval: Optional[float], stop: Stop, wait: Callable[[float], None],
+                 part: Callable[[Child], None]) -> None:
+        self._source = source
+        self._sweep_interval = sweep_interval
+        self._stop = stop
+        self._wait = wait
+        self._part = part
+        self._outage = Outage()
+        self._pace = Pace()
+        #: What Redis does not know yet, in the order in which it ended.
+        self._unsettled: Deque[Done] = deque()
+        #: The next task, taken ahead.
+        self._hand: Optional[Lease] = None
+        self._sweep_at = self._retry_at = time.monotonic()
+
+    @property
+    def balanced(self) -> bool:
+        """Whether Redis knows all, and nothing is held."""
+        return not self._unsettled and self._hand is None
+
+    @property
+    def seconds_away(self) -> float:
+        """How long Redis has been away."""
+        return self._outage.seconds
+
+    def ended(self, done: Done, seconds: float) -> None:
+        """Notes the end of a task, which took so long."""
+        self._unsettled.append(done)
+        self._pace.seconds = seconds
+
+    def next(self) -> Optional[Lease]:
+        """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
+        lease, self._hand = self._hand, None
+        if lease is not None:
+            if not self._stop.wanted and time.monotonic() < lease.due:
+                return lease
+            self._unsettled.append(Done(lease, Verdict.HAND_BACK))
+        try:
+            lease = self._settle_all()
+            self._sweep_if_due()
+            self._pace.backlog = lease is not None
+            if lease is None and not self._stop.wanted:
+                lease = self._source.take()
+            self._outage.over()
+            return lease
+        except Unavailable as error:
+            self._wait(self._outage.failed(error))
+            return None
+
+    def take_ahead(self, begun: Lease) -> None:
+        """A task has begun: meanwhile tells Redis of the last one's end and takes the next, so that the two trips
+        overlap."""
+        in_step = all(done.verdict is Verdict.RELEASE for done in self._unsettled) and len(self._unsettled) < 2
+        if not (self._pace.brisk and in_step and self._source.can_take_ahead) or self._stop.wanted:
+            return
+        if self._outage.seconds:
+            return
+        try:
+            self._hand = self._advance(begun)
+            self._pace.backlog = self._hand is not None
+            self._sweep_if_due()
+        except Unavailable as error:
+            self._postpone(error)
+
+    def due(self, lease: Lease, began: float) -> float:
+        """When (monotonic) `keep` is to be called while a task runs."""
+        moments = [lease.due]
+        if self._sweep_interval is not None:
+            moments.append(self._sweep_at)
+        if self._hand is not None:
+            moments.append(began + SLOW)
+        if self._unsettled:
+            moments.append(self._retry_at)
+        return min(moments)
+
+    def keep(self, lease: Lease, began: float, slot: Slot) -> bool:
+        """While a task runs: renews its lease, hands back what was taken ahead, tells what is untold, sweeps, each
+        when it is due. Returns `False` if the lease has become another's."""
+        now = time.monotonic()
+        if self._hand is not None and (now >= began + SLOW or self._stop.wanted):
+            self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
+            self._hand = None
+        try:
+            if now >= lease.due and not self._source.extend(lease, None, lambda: slot.note_tokens(lease.tokens)):
+                lease.retry(math.inf)
+                return False
+            if now >= self._retry_at:
+                for done in list(self._unsettled):
+                    self._settle(done)
+            self._sweep_if_due()
+            self._outage.over()
+        except Unavailable as error:
+            lease.retry(max(lease.due, now + self._postpone(error)))
+        return True
+
+    def give_up(self) -> None:
+        """The worker stops at once and Redis is away."""
+        for done in self._unsettled:
+            logger.error('Redis is away: %s may run again, for its end could not be told', describe(done.lease.payload))
+
+    def _postpone(self, error: Exception) -> float:
+        delay = self._outage.failed(error)
+        self._retry_at = time.monotonic() + delay
+        self._sweep_at = max(self._sweep_at, self._retry_at)
+        return delay
+
+    def _settle_all(self) -> Optional[Lease]:
+        """Returns the next task, if the last release could be joined with taking it."""
+        lease = None
+        while self._unsettled:
+            if len(self._unsettled) == 1 and self._unsettled[0].verdict is Verdict.RELEASE and not self._stop.wanted:
+                lease = self._advance(None)
+            else:
+                self._settle(self._unsettled[0])
+        return lease
+
+    def _advance(self, begun: Optional[Lease]) -> Optional[Lease]:
+        done = self._unsettled[0] if self._unsettled else None
+        held, lease = self._source.advance(done and done.lease, begun)
+        if done is not None:
+            self._settled(done, held)
+        return lease
+
+    def _settle(self, done: Done) -> None:
+        self._settled(done, self._source.settle(done.lease, done.verdict, done.reason))
+
+    def _settled(self, done: Done, held: bool) -> None:
+        self._unsettled.remove(done)
+        if done.slot is not None and done.child is not None:
+            done.slot.settled = True
+            self._part(done.child)
+        if not held and done.verdict is not Verdict.DROP:
+            logger.warning('%s had lost its lease before its end could be told', describe(done.lease.payload))
+
+    def _sweep_if_due(self) -> None:
+        now = time.monotonic()
+        if self._sweep_interval is None or now < self._sweep_at:
+            return
+        self._sweep_at = now + self._sweep_interval
+        repaired = self._source.sweep()
+        if repaired:
+            logger.warning('brought back %d lost tasks or notifications', repaired)
