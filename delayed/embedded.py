@@ -205,28 +205,32 @@ class EmbeddedRedis:
     def _await_answer(self, server: str) -> None:
         assert self._guard is not None
         deadline = time.monotonic() + self._timeout
-        while not self._answers():
+        while True:
+            problem = self._ask()
+            if problem is None:
+                return
             try:
                 problem = 'it exited with status %d' % self._guard.wait(0.01)
             except subprocess.TimeoutExpired:
                 if time.monotonic() < deadline:
                     continue
-                problem = 'no answer within %g s' % self._timeout
+                problem += ', for %g s' % self._timeout
             raise ServerNotFound('%s did not come up: %s. The end of its log:\n%s'
                                  % (server, problem, self._log_tail()))
 
-    def _answers(self) -> bool:
+    def _ask(self) -> Optional[str]:
+        """Learns the server's pid, or returns what is wrong."""
         with socket.socket(socket.AF_INET if self._tcp else socket.AF_UNIX) as probe:
             address = (self._address['host'], self._address['port']) if self._tcp else self._path(_SOCKET)
             if probe.connect_ex(address):  # old versions of redis-py leave their socket open then
-                return False
+                return 'nobody listens at %s' % (address,)
         with contextlib.closing(self.client(socket_timeout=self._timeout, retry=Retry(NoBackoff(), 0))) as client:
             try:
                 client.ping()
                 self._pid = client.info('server')['process_id']
-                return True
-            except redis.RedisError:  # it still loads its data
-                return False
+                return None
+            except redis.RedisError as error:  # it still loads its data
+                return str(error)
             finally:
                 client.connection_pool.disconnect()
 
