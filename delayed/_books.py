@@ -62,6 +62,7 @@ class Books:
         self._unsettled: Deque[Done] = deque()
         #: The next task, taken ahead.
         self._hand: Optional[Lease] = None
+        self._probed = False
         self._sweep_at = self._retry_at = time.monotonic()
 
     @property
@@ -87,6 +88,9 @@ class Books:
                 return lease
             self._unsettled.append(Done(lease, Verdict.HAND_BACK))
         try:
+            if not self._probed:
+                self._source.probe()
+                self._probed = True
             lease = self._settle_all()
             self._sweep_if_due()
             self._pace.backlog = lease is not None

@@ -74,6 +74,11 @@ class Ledger:
         """The same ledger through another caller."""
         return Ledger(self.keys, caller, self.default_allowance_ms, self.busy_len, self.postponement_ms)
 
+    def denied(self) -> List[Tuple[str, str]]:
+        """The commands, each with its key, that a worker needs and this client's user is not allowed."""
+        reply = self.caller.script(_scripts.PROBE, (*self._store, self.keys.dead, self.keys.swept), ())
+        return [(command.decode(), key.decode()) for command, key in reply]
+
     def new_id(self) -> int:
         return int(self.caller.command('INCR', self.keys.id))
 

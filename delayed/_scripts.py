@@ -45,6 +45,7 @@ MAY_SWEEP = _load('may_sweep')
 TIDY = _load('tidy')
 SET_ASIDE = _load('set_aside')
 REQUEUE_DEAD = _load('requeue_dead')
+PROBE = _load('probe')
 
 ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY, SET_ASIDE,
-       REQUEUE_DEAD)
+       REQUEUE_DEAD, PROBE)

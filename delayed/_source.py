@@ -8,6 +8,8 @@ import socket
 import time
 from typing import Callable, List, Optional, Tuple
 
+from redis.exceptions import NoPermissionError
+
 from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Taken
@@ -45,6 +47,13 @@ class Source:
         """Takes a connection of its own."""
         self._caller = self._queue.ledger.caller.hold()
         self._ledger = self._queue.ledger.using(self._caller)
+
+    def probe(self) -> None:
+        """Raises `redis.exceptions.NoPermissionError` if the client's user is not allowed what a worker does."""
+        denied = self._ledger.denied()
+        if denied:
+            raise NoPermissionError('a worker on queue %s needs more permissions in Redis: %s' % (
+                self._queue.name, ', '.join('%s on %s' % need for need in denied)))
 
     def close(self) -> None:
         self._caller.let_go()
