@@ -56,6 +56,7 @@ setup(
             'pytest>=8',
             'pytest-randomly',
             'ruff',
+            'setuptools>=77',
         ],
     },
     entry_points={'console_scripts': ['delayed = delayed.cli:main']},
