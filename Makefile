@@ -39,7 +39,7 @@ coverage: $(TEST_INSTALLED)
 
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info htmlcov .coverage .coverage.*
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find delayed tests -name __pycache__ -prune -exec rm -rf {} +
 
 # Some systems split what `venv` needs to install pip into a package of its own: their pip does it then.
