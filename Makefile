@@ -15,14 +15,14 @@ TEST_INSTALLED := $(VENV)/test-for-$(PYTHON_NAME)
 .PHONY: help demo test lint coverage clean
 
 help:
-	@echo 'make demo      watch a queue and its workers at work'
+	@echo 'make demo      show how no task is lost when a worker is killed'
 	@echo 'make test      lint, then run all tests (warnings are errors)'
 	@echo 'make lint      check style and types'
 	@echo 'make coverage  run all tests and show which lines none of them ran'
 	@echo 'make clean     remove whatever these commands made'
 
 demo: $(DEMO_INSTALLED)
-	@$(BIN)/python -m delayed.demo
+	@$(BIN)/delayed demo
 
 test: lint
 	$(BIN)/python -m pytest
