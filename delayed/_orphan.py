@@ -6,6 +6,7 @@ It learns of the death by a signal (Linux) and by the end of the task pipe (ever
 from __future__ import annotations
 
 import _thread
+import ctypes
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from .task import Task
 #: Sent by the kernel to a child whose monitor died. Nothing else uses it.
 DEATH_SIGNAL: Optional[int] = signal.SIGRTMAX if sys.platform == 'linux' else None
 _PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)  # loaded before any fork: in a child it would cost milliseconds each time
 _UNGUARDED = float('inf')
 #: How long an orphan tries to tell Redis that its task is done, in seconds.
 _SETTLE_SECONDS = 60.0
@@ -63,9 +65,8 @@ class Orphan:
         and is lost if that died before: so its pid is compared after (prctl(2), PR_SET_PDEATHSIG)."""
         if DEATH_SIGNAL is None:
             return
-        import ctypes  # here: a monitor has no use for it
         signal.signal(DEATH_SIGNAL, self._on_death)
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
+        _libc.prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
 
     @property
     def alone(self) -> bool:
