@@ -40,7 +40,7 @@ coverage: $(TEST_INSTALLED)
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info htmlcov .coverage .coverage.*
 	rm -rf .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find delayed tests -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Some systems split what `venv` needs to install pip into a package of its own: their pip does it then.
 $(CREATED):
