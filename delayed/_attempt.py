@@ -96,8 +96,10 @@ def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed:
         return Verdict.DROP
     if step is Step.ENDED:
         return Verdict.SET_ASIDE if outcome in (Outcome.UNREADABLE, Outcome.NOT_LOADABLE) else Verdict.RELEASE
+    if cause is Cause.TIMED_OUT:
+        return Verdict.RELEASE  # it had its time, even if its child did not use it
+    if cause is Cause.NOT_RECEIVED:
+        return Verdict.LOSE  # counted: what no child can receive in time must not go round for ever
     if cause is Cause.HANDED_BACK or step is not Step.BEGUN:
         return Verdict.HAND_BACK
-    if requeue_crashed and cause is None:
-        return Verdict.LOSE
-    return Verdict.RELEASE  # it failed
+    return Verdict.LOSE if requeue_crashed else Verdict.RELEASE  # its process died of it: it failed

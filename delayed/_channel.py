@@ -42,10 +42,11 @@ class Writer:
 
 
 class Reader:
-    """Receives messages from a descriptor, blocking or not."""
+    """Receives messages from a descriptor, blocking or not; `most`: how long a message may be, in bytes."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, most: Optional[int] = None) -> None:
         self.fd = fd
+        self._most = most
         self._received = bytearray()
 
     def fill(self) -> bool:
@@ -56,16 +57,22 @@ class Reader:
         return bool(data)
 
     def next(self) -> Optional[bytes]:
-        """The next whole message among what was read, or `None`."""
+        """The next whole message among what was read, or `None`. Raises `ValueError` if it claims to be too long."""
         received = self._received
         if len(received) < _LENGTH.size:
             return None
         end = _LENGTH.size + _LENGTH.unpack_from(received)[0]
+        if self._most is not None and end > self._most:
+            raise ValueError('a message of %d bytes' % end)
         if len(received) < end:
             return None
         message = bytes(memoryview(received)[_LENGTH.size:end])
         del received[:end]
         return message
+
+    def drop(self) -> None:
+        """Forgets what was read: it makes no sense."""
+        self._received.clear()
 
     def receive(self) -> Optional[bytes]:
         """Blocks until a whole message is there; `None` at the end of the pipe."""

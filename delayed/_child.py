@@ -17,6 +17,9 @@ from ._page import Page, Slot
 from ._wakeup import milliseconds
 
 
+_LONGEST_REPORT = 1 << 20  # bytes
+
+
 class Exit(NamedTuple):
     """How a process ended: by this signal, or with this code."""
 
@@ -45,7 +48,7 @@ class Child:
         _fds.close(tasks_read, results_write)
         os.set_blocking(tasks_write, False)
         os.set_blocking(results_read, False)
-        self.writer, self.reader = Writer(tasks_write), Reader(results_read)
+        self.writer, self.reader = Writer(tasks_write), Reader(results_read, _LONGEST_REPORT)
         self._exit: Optional[Exit] = None
         self._sent = 0
         self._death_fd = _watch_death(self.pid)

@@ -1,6 +1,6 @@
 """The engine under both workers: takes tasks, has a child run them, settles what became of them.
 
-It runs no user code, but for the error handler of a task whose process was killed. It waits in one place, `_wait`, for
+It runs no user code, but for the error handler of a task whose process was killed. It waits in one place, `_watch`, for
 signals, the child's reports and death, and the next deadline; it never polls.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import select
+import signal
+import struct
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional
@@ -174,12 +176,17 @@ class Monitor:
             pass
         except KeyError:
             pass  # unregistered before
-        message = child.reader.next()
-        while message is not None:
-            if message[:1] == _runner.ENDED:
-                return message[1:].decode('utf-8', 'replace')
-            attempt.allow(_runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+        try:
             message = child.reader.next()
+            while message is not None:
+                if message[:1] == _runner.ENDED:
+                    return message[1:].decode('utf-8', 'replace')
+                attempt.allow(_runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                message = child.reader.next()
+        except (ValueError, struct.error) as error:
+            logger.error('the task of child %d wrote into our pipe (%s): ending it', child.pid, error)
+            child.signal(signal.SIGKILL)
+            child.reader.drop()
         return None
 
     def _send(self, child: Child, attempt: Attempt, payload: Optional[bytes] = None) -> None:

@@ -19,6 +19,7 @@ from .task import Task
 
 #: What a message from the child begins with.
 ENDED, TIMEOUT = b'E', b'T'
+_LONGEST_REASON = 10_000  # bytes
 TIMEOUT_SECONDS = struct.Struct('=d')
 
 ExcInfo = Tuple[Any, Any, Any]
@@ -72,7 +73,7 @@ class Runner:
             self._jobs.append(job)
             slot.step = Step.RECEIVED
             self._run_task(job)
-            if not self._report(ENDED + job.reason.encode('utf-8', 'replace')):
+            if not self._report(ENDED + job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]):
                 break
             if self._once:
                 self._reader.receive()  # the monitor ends the pipe when Redis knows
