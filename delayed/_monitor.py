@@ -20,7 +20,7 @@ from ._attempt import Attempt, Cause, Verdict, judge
 from ._books import Books, Done
 from ._child import Child, signal_name
 from ._children import Children
-from ._describe import describe
+from ._describe import describe, without_arguments
 from ._lease import Lease
 from ._orphan import Orphan
 from ._page import Page, Slot, Step
@@ -127,6 +127,9 @@ class Monitor:
 
     def _watch(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt) -> Optional[str]:
         """Waits until the child reports the task's end, and returns what it says of it; `None`: it died without."""
+        report = self._receive(child, attempt)  # a short task has ended while Redis was asked
+        if report is not None:
+            return report
         poll = self._poll_of(child)
         while True:
             poll.poll(milliseconds(self._seconds_left(child, lease, attempt)))
@@ -167,10 +170,10 @@ class Monitor:
             until = min(until, now + _BLIND_INTERVAL)
         return None if until == math.inf else max(0.0, until - now)
 
-    def _receive(self, child: Child, attempt: Attempt, poll: select.poll) -> Optional[str]:
+    def _receive(self, child: Child, attempt: Attempt, poll: Optional[select.poll] = None) -> Optional[str]:
         """Returns what the child reports of the task's end, if it does."""
         try:
-            if not child.reader.fill():
+            if not child.reader.fill() and poll is not None:
                 poll.unregister(child.reader.fd)  # the end of a pipe stays readable, and would wake for ever
         except BlockingIOError:
             pass
@@ -218,10 +221,18 @@ class Monitor:
         logger.error('%s %s: child %d ended with %s; %s',
                      describe(lease.payload), why, child.pid, exited, verdict.value)
         if verdict is Verdict.RELEASE and slot.step is not Step.ENDED and self._options.handlers.error is not None:
-            try:
-                task = Task.deserialize(lease.payload)
-            except UnreadablePayload as error:
-                logger.error('the error handler is not called: %s', error)
-            else:
+            task = _read_safely(lease.payload, slot.step)
+            if task is not None:
                 exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
                 self._options.handlers.failed(task, exited.signum, exc_info)
+
+
+def _read_safely(payload: bytes, step: Step) -> Optional[Task]:
+    """The task of a child that died. What ended it while it read the payload would end or hang this process, too: then
+    the task comes without its arguments."""
+    if step is Step.READ:
+        try:
+            return Task.deserialize(payload)
+        except UnreadablePayload as error:
+            logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
+    return without_arguments(payload)
