@@ -100,6 +100,6 @@ def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed:
         return Verdict.RELEASE  # it had its time, even if its child did not use it
     if cause is Cause.NOT_RECEIVED:
         return Verdict.LOSE  # counted: what no child can receive in time must not go round for ever
-    if cause is Cause.HANDED_BACK or step is not Step.BEGUN:
+    if cause is Cause.HANDED_BACK or step not in (Step.BEGUN, Step.READ):
         return Verdict.HAND_BACK
     return Verdict.LOSE if requeue_crashed else Verdict.RELEASE  # its process died of it: it failed

@@ -23,7 +23,8 @@ class Step(enum.IntEnum):
     IDLE = 0
     RECEIVED = 1  # it has the whole payload
     BEGUN = 2  # set before the first byte is unpickled, since unpickling can kill
-    ENDED = 3  # the function is through; handlers may still run
+    READ = 3  # it was unpickled: its function is imported and called
+    ENDED = 4  # the function is through; handlers may still run
 
 
 class Outcome(enum.IntEnum):

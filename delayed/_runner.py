@@ -87,6 +87,7 @@ class Runner:
         except UnreadablePayload as error:
             self._end(job, Outcome.UNREADABLE, str(error))
             return
+        job.slot.step = Step.READ
         timeout_ms = task.timeout or self._default_timeout_ms
         if timeout_ms != self._default_timeout_ms:
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout_ms / 1000))
