@@ -121,7 +121,8 @@ class Orphan:
             return  # between tasks: the end of the pipe tells
         job = jobs[-1]
         logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
-        self._extend_lease(self._connect(), job, deadline)
+        if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
+            self._extend_lease(self._connect(), job, deadline)
         self.settle(jobs[:-1])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._task is not task:
