@@ -128,7 +128,7 @@ class Task:
         """
         check_timeout(timeout)
         module_name, func_name = check_importable(func)
-        if module_name == '__main__':
+        if module_name in _MAIN:
             module_name = _name_of_main(func_name)
         return cls(None, module_name, func_name, args, kwargs, None if timeout is None else timeout * 1000)
 
@@ -214,6 +214,8 @@ def check_importable(func: Callable[..., Any]) -> Tuple[str, str]:
                         % (func, problem))
 
 
+#: What a module is called that was started instead of imported: by Python; by `multiprocessing` in a spawned process.
+_MAIN = ('__main__', '__mp_main__')
 _warned_of_main = False
 
 
@@ -221,13 +223,21 @@ def _name_of_main(func_name: str) -> str:
     """The name by which a worker can import what is now `__main__`; warns once if there is none."""
     global _warned_of_main
     spec = getattr(sys.modules['__main__'], '__spec__', None)
-    if spec is not None:
+    if spec is not None and spec.name not in _MAIN:  # a directory or an archive that was started is named `__main__`
         return str(spec.name)  # python -m package.module
     if not _warned_of_main:
         _warned_of_main = True
         warnings.warn('%s is defined in __main__: only a worker started from the same script can run it; '
-                      'move it to a module' % func_name, stacklevel=4)
+                      'move it to a module' % func_name, stacklevel=_level_of_caller())
     return '__main__'
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` for a warning by the function that calls this: the line outside this package that led to it."""
+    frame, level = sys._getframe().f_back, 1
+    while frame is not None and frame.f_globals.get('__package__') == __package__:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _check_name(what: str, name: object) -> None:
