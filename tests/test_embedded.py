@@ -296,7 +296,7 @@ class TestAnOwner:
         owner.wait()
         wait_until_gone(pid, directory)
 
-    def test_keeps_its_server_when_the_thread_that_started_it_ends(self):
+    def test_keeps_its_server_when_the_thread_that_started_it_ends(self, redis_server):
         server = EmbeddedRedis()
         thread = threading.Thread(target=server.start)
         thread.start()
