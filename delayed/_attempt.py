@@ -71,7 +71,7 @@ class Attempt:
 
     def allow(self, timeout: float) -> None:
         """The child says that the task has a timeout of its own, in seconds."""
-        if self.state is State.RUNNING:
+        if self.state is State.RUNNING and self.cause is None:
             self.deadline = self.began + timeout
 
     def end(self, now: float, cause: Cause, grace: float) -> None:
@@ -92,10 +92,10 @@ class Attempt:
 
 def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed: bool) -> Verdict:
     """What becomes of a task whose child reported, or died, having come as far as `step` and `outcome`."""
+    if step is Step.ENDED:  # even if its lease was lost: where it waits again, it must not run again
+        return Verdict.SET_ASIDE if outcome in (Outcome.UNREADABLE, Outcome.NOT_LOADABLE) else Verdict.RELEASE
     if cause is Cause.LEASE_LOST:
         return Verdict.DROP
-    if step is Step.ENDED:
-        return Verdict.SET_ASIDE if outcome in (Outcome.UNREADABLE, Outcome.NOT_LOADABLE) else Verdict.RELEASE
     if cause is Cause.TIMED_OUT:
         return Verdict.RELEASE  # it had its time, even if its child did not use it
     if cause is Cause.NOT_RECEIVED:

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import pickletools
 from itertools import islice
-from typing import Any, List, Optional
+from typing import Any, Iterator, List, Optional
 
 from .task import Task
 
+_MOST_OPCODES = 24  # a task's first three fields stand among them in every protocol
 _SKIPPED = frozenset(('PROTO', 'FRAME', 'BINPUT', 'LONG_BINPUT', 'PUT'))
+_CONSTANTS = frozenset(('NONE', 'NEWTRUE', 'NEWFALSE'))
+_REPEATED = frozenset(('BINGET', 'LONG_BINGET', 'GET'))
 
 
 def describe(payload: bytes) -> str:
     """`task 17 (module.function)`, or what can be said of bytes that do not begin like a task."""
-    values = _beginning(payload)
-    return 'task %s (%s.%s)' % tuple(values) if values else 'a payload of %d bytes' % len(payload)
+    fields = _first_fields(payload)
+    return 'task %s (%s.%s)' % tuple(fields) if fields else 'a payload of %d bytes' % len(payload)
 
 
 def without_arguments(payload: bytes) -> Optional[Task]:
     """The task with its id and its function alone, or `None` for bytes that do not begin like a task."""
-    values = _beginning(payload)
-    return Task(*values) if values and values[1] and values[2] else None
+    fields = _first_fields(payload)
+    return Task(*fields) if fields else None
 
 
-def _beginning(payload: bytes) -> List[Any]:
-    """Id, module and function; empty if these are not what it begins with."""
-    values: List[Any] = []
+def _first_fields(payload: bytes) -> List[Any]:
+    """Id, module and function; nothing if these are not what it begins with."""
     try:
-        for opcode, value, _ in islice(pickletools.genops(payload), 24):
-            if opcode.name in ('NONE', 'NEWTRUE', 'NEWFALSE') or (value is not None and opcode.name not in _SKIPPED):
-                values.append(value)
-            if len(values) == 3:
-                break
+        fields = list(islice(_values(payload), 3))
     except Exception:
-        pass  # it is no pickle; that is told below
-    return values if len(values) == 3 and isinstance(values[1], str) and isinstance(values[2], str) else []
+        return []  # it is no pickle, or none of a task
+    return fields if len(fields) == 3 and all(isinstance(name, str) and name for name in fields[1:]) else []
+
+
+def _values(payload: bytes) -> Iterator[Any]:
+    """The values that a pickle begins with."""
+    last = None
+    for opcode, value, _ in islice(pickletools.genops(payload), _MOST_OPCODES):
+        if opcode.name in _REPEATED:
+            yield last  # a function that is named like its module: the only text that can be repeated so early
+        elif opcode.name in _CONSTANTS or (value is not None and opcode.name not in _SKIPPED):
+            last = value
+            yield value
