@@ -1,0 +1,94 @@
+import contextlib
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import delayed
+from delayed.cli import Exit, main
+from demos import DEMO
+from waiting import DEADLINE
+
+PROGRAM = [sys.executable, '-W', 'error', '-m', 'delayed']
+
+
+def run(*args):
+    """Runs `python -m delayed` with these arguments."""
+    return subprocess.run([*PROGRAM, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE)
+
+
+def examples():
+    """What stands under `examples:` in all helps."""
+    for args in (), ('demo',):
+        text = run(*args, '--help').stdout.partition('examples:\n')[2]
+        yield from re.findall('^  python -m delayed (.*)', text, re.MULTILINE)
+
+
+class TestHelp:
+    @pytest.mark.parametrize('args', [['--help'], ['demo', '--help']])
+    def test_goes_to_the_output_and_ends_with_examples(self, args, capsys):
+        assert main(args) == Exit.OK
+        out, err = capsys.readouterr()
+        assert err == ''
+        assert re.search(r'\nexamples:\n(  delayed .*\n)+$', out)
+
+    def test_names_each_option_and_its_default(self, capsys):
+        main(['demo', '--help'])
+        out = ' '.join(capsys.readouterr().out.split())
+        assert '--files N' in out and '--url URL' in out
+        assert out.count('(default: ') == 2
+
+    def test_names_the_program_as_the_user_has_typed_it(self):
+        assert run('--help').stdout.startswith('usage: python -m delayed [')
+
+    def test_has_examples_that_run(self, redis_server):
+        urls = 'redis://localhost:6379/0', redis_server.url
+        commands = [example.replace(*urls).split() for example in set(examples())]
+        assert len(commands) >= 4
+        with contextlib.ExitStack() as stack:
+            running = [stack.enter_context(subprocess.Popen([*PROGRAM, *command], stdout=subprocess.DEVNULL))
+                       for command in commands]
+            statuses = [process.wait(DEADLINE) for process in running]
+        assert dict(zip(map(tuple, commands), statuses)) == dict.fromkeys(map(tuple, commands), Exit.OK)
+
+
+class TestVersion:
+    def test_is_that_of_the_package(self, capsys):
+        assert main(['--version']) == Exit.OK
+        assert capsys.readouterr().out == 'delayed %s\n' % delayed.__version__
+
+
+class TestMistakes:
+    @pytest.mark.parametrize('args, told', [
+        ([], 'usage: delayed '),
+        (['dmeo'], "'dmeo'"),
+        (['demo', '--file'], 'expected one argument'),
+        (['demo', '--files', '0'], "must be a whole number from 1 up, not '0'"),
+        (['demo', '--files', 'all'], "not 'all'"),
+        (['demo', 'more'], 'unrecognized arguments: more'),
+    ])
+    def test_are_told_on_the_error_stream_and_end_nothing_but_the_call(self, args, told, capsys):
+        assert main(args) == Exit.USAGE
+        out, err = capsys.readouterr()
+        assert out == ''
+        assert told in err
+
+
+class TestTheProgram:
+    def test_ends_with_the_status_that_main_returns(self):
+        assert run('--version').returncode == Exit.OK
+        assert run('no-command').returncode == Exit.USAGE
+
+    def test_ends_quietly_when_nobody_reads_its_output_any_more(self):
+        with subprocess.Popen([*DEMO, '--files', '3'], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            os.read(program.stdout.fileno(), 1)
+            program.stdout.close()
+            program.stdout = None
+            _, err = program.communicate(timeout=DEADLINE)
+        assert (program.returncode, err) == (Exit.UNREAD, b'')
+
+    def test_does_not_import_what_a_command_needs_before_it_runs(self):
+        code = 'import sys; from delayed.cli import main; main(["--version"]); sys.exit("redis" in sys.modules)'
+        assert subprocess.run([sys.executable, '-c', code], stdout=subprocess.DEVNULL, timeout=DEADLINE).returncode == 0
