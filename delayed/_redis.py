@@ -101,17 +101,20 @@ class HeldCaller(Caller):
 
     def __init__(self, conn: Any) -> None:
         super().__init__(conn)
-        options = dict(conn.connection_pool.connection_kwargs)
+        pool = conn.connection_pool
+        self._connection = pool.connection_class(**pool.connection_kwargs)
+        # Set here, since the Unix sockets of redis-py before 4.6 do not take all of them as arguments.
+        self._connection.retry = Retry(NoBackoff(), 0)
         for name in ('socket_timeout', 'socket_connect_timeout'):
-            options[name] = min(options.get(name) or HELD_SOCKET_TIMEOUT, HELD_SOCKET_TIMEOUT)
-        self._timeout: float = options['socket_timeout']
-        self._connection = conn.connection_pool.connection_class(**dict(options, retry=Retry(NoBackoff(), 0)))
+            own = getattr(self._connection, name, None)
+            setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         return _exchange(self._connection, args)
 
     def _socket_timeout(self) -> Optional[float]:
-        return self._timeout
+        timeout: float = self._connection.socket_timeout
+        return timeout
 
     def let_go(self) -> None:
         self._connection.disconnect()
