@@ -11,6 +11,7 @@ from typing import Any, Callable, Deque, NoReturn, Optional, Tuple
 
 from ._channel import Reader, Writer
 from ._child import exit_now
+from ._describe import describe
 from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
 from .errors import UnreadablePayload
@@ -84,9 +85,12 @@ class Runner:
         job.slot.step = Step.BEGUN
         try:
             task = Task.deserialize(job.payload)
-        except UnreadablePayload as error:
-            self._end(job, Outcome.UNREADABLE, str(error))
+        except (UnreadablePayload, KeyboardInterrupt) as error:
+            self._leave_if_copy(error)
+            self._end(job, Outcome.UNREADABLE, str(error) or type(error).__name__)
+            logger.error('%s is set aside: %s', describe(job.payload), job.reason)
             return
+        self._leave_if_copy()
         job.slot.step = Step.READ
         timeout_ms = task.timeout or self._default_timeout_ms
         if timeout_ms != self._default_timeout_ms:
@@ -105,6 +109,7 @@ class Runner:
         """Calls the function; the page knows how it ended before any handler runs. Returns what it raised."""
         try:
             function = task.load()
+            self._leave_if_copy()
         except BaseException as error:
             self._leave_if_copy(error)
             reason = 'it cannot be loaded (%s: %s)' % (type(error).__name__, error)

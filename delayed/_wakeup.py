@@ -38,7 +38,11 @@ class Wakeup:
         self.drain()
 
     def close(self) -> None:
-        _fds.close(self.fd, self._write_fd)
+        """From now on `wake` does nothing. For a child, too, where the descriptors are closed: a file may have their
+        numbers."""
+        fds = self.fd, self._write_fd
+        self.fd = self._write_fd = -1
+        _fds.close(*fds)
 
 
 def milliseconds(seconds: Optional[float]) -> Optional[int]:

@@ -160,15 +160,16 @@ class Task:
         """
         try:
             wire = pickle.loads(data)
-        except Exception as error:
-            raise UnreadablePayload('it cannot be unpickled (%s: %s)' % (type(error).__name__, error), data) from error
-        if not isinstance(wire, (tuple, list)) or len(wire) != len(_Wire._fields):
-            reason = 'it holds no tuple of %d fields but a %s' % (len(_Wire._fields), _shape(wire))
-            raise UnreadablePayload(reason, data)
-        try:
+            if not isinstance(wire, (tuple, list)) or len(wire) != len(_Wire._fields):
+                reason = 'it holds no tuple of %d fields but a %s' % (len(_Wire._fields), _shape(wire))
+                raise UnreadablePayload(reason, data)
             task = cls(*wire)
+        except (UnreadablePayload, KeyboardInterrupt):
+            raise
         except InvalidArgument as error:
             raise UnreadablePayload(str(error), data) from error
+        except BaseException as error:  # SystemExit too: unpickling runs what the payload says
+            raise UnreadablePayload('it cannot be unpickled (%s: %s)' % (type(error).__name__, error), data) from error
         task._data = data
         return task
 

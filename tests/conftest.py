@@ -55,3 +55,18 @@ def queue(conn):
     """An empty queue named `default`."""
     from delayed.queue import Queue
     return Queue('default', conn)
+
+
+@pytest.fixture
+def lab(conn, tmp_path):
+    """Runs workers in processes of their own."""
+    from workers import Lab
+    with Lab(tmp_path) as lab:
+        yield lab
+
+
+@pytest.fixture(params=['ForkedWorker', 'PreforkedWorker'])
+def worker_class(request):
+    """Each of the workers: both keep one contract."""
+    from delayed import worker
+    return getattr(worker, request.param)

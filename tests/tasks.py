@@ -1,0 +1,95 @@
+"""What the workers of the tests run. `report` and `pass_gate` meet the test; see workers.py."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from workers import SIGNAL_STATE, pass_gate, report
+
+kept = []  # what a task leaves behind in its process
+
+
+def run(*args, **kwargs):
+    report('ran', args, kwargs)
+
+
+def size(data):
+    report('size', len(data))
+
+
+def where():
+    report('where', os.getpid(), os.getppid())
+
+
+def hold():
+    """Stays until the test opens the gate."""
+    report('holds', os.getpid(), os.getppid())
+    pass_gate()
+
+
+def stop_worker():
+    """As one who types `kill MONITOR`, while this task runs."""
+    os.kill(os.getppid(), signal.SIGTERM)
+
+
+def fail(message='on purpose'):
+    raise ValueError(message)
+
+
+def interrupt():
+    raise KeyboardInterrupt('on purpose')
+
+
+def kill_self(signum):
+    os.kill(os.getpid(), signum)
+
+
+def ignore(signum):
+    """Runs for ever, whatever is asked of it by that signal."""
+    signal.signal(signum, signal.SIG_IGN)
+    report('ignores')
+    while True:
+        time.sleep(3600)
+
+
+def fork(error=None):
+    """Comes back in two processes."""
+    report('forked', os.fork() == 0)
+    if error:
+        raise error('in both')
+
+
+def close_all(directory):
+    """Closes all descriptors, and opens files under the same numbers."""
+    os.closerange(3, 256)
+    for index in range(64):
+        kept.append(os.open('%s/%d' % (directory, index), os.O_RDWR | os.O_CREAT))
+
+
+def close_all_but_standard():
+    os.closerange(3, 256)
+
+
+def write(text, times):
+    for _ in range(times):
+        sys.stdout.write(text)
+
+
+def signal_state():
+    """What a program finds that a task starts."""
+    report('signal state', subprocess.check_output(SIGNAL_STATE, text=True))
+
+
+def leave_behind():
+    """A thread and a program that outlive the task."""
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    kept.append(subprocess.Popen(['sleep', '3600']))
+
+
+def count():
+    """How often it was called in this process."""
+    kept.append(None)
+    report('count', len(kept))
