@@ -2,6 +2,9 @@
 --
 -- All times are the Redis server's. A missing value is `false` in Redis' Lua, never `nil`. An error undoes nothing, so
 -- every function looks first and writes last.
+--
+-- A server that is full (`maxmemory`) refuses a script's commands that may need room, unless it has written before by one
+-- that needs none. All that workers do to empty a queue therefore begins with such a one, be it of no effect.
 
 -- Returns now in Unix ms, with the microseconds as fraction.
 local function now_ms()
@@ -47,6 +50,7 @@ local function take(waiting, notifications, enqueued, dequeued, leases, mode, le
     end
     local allowance = redis.call('zscore', enqueued, payload)
     local token = score_text(now_ms() + (tonumber(lease) or tonumber(allowance or default_allowance)))
+    redis.call('zrem', dequeued, payload) -- needs no room, see above
     if not allowance then
         redis.call('zadd', enqueued, default_allowance, payload)
     end
@@ -82,7 +86,7 @@ local function release(waiting, notifications, enqueued, dequeued, leases, losse
             return 0 -- somebody else's now
         end
         if not waits_near_front(waiting, payload) then
-            return 0
+            return redis.call('zscore', enqueued, payload) and 0 or 2
         end
         redis.call('lrem', waiting, 1, payload)
         redis.call('lpop', notifications)

@@ -1,7 +1,7 @@
 -- Tells a worker or sweeper whether leases that workers renew may be swept now, and notes that it asked.
 -- After Redis was away or frozen, failed over or had its clock set, leases have run out that living workers had no chance
--- to renew. So where nobody asked for half a lease (1.5 s at least: an idle
--- worker waits for a second), or time went backwards, they are spared for one lease from now.
+-- to renew. So where nobody asked for half a lease (1.5 s at least: an idle worker waits for a second), or time went
+-- backwards, they are spared for one lease from now.
 -- KEYS[1]  swept  string: when somebody last asked, and until when renewed leases are spared (Unix ms)
 -- ARGV[1]  lease (ms)
 -- Returns  1: sweep all; 0: spare the leases that workers renew
@@ -12,5 +12,6 @@ last, spared_until = tonumber(last), tonumber(spared_until)
 if not last or now < last or now - last > math.max(lease / 2, 1500) then
     spared_until = now + lease
 end
+redis.call('del', KEYS[1]) -- needs no room, see common.lua
 redis.call('set', KEYS[1], score_text(now) .. ' ' .. score_text(spared_until), 'PX', string.format('%.0f', lease * 10))
 return now >= spared_until and 1 or 0

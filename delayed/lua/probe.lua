@@ -19,7 +19,7 @@ local needed = {
     {'zcount', 4, '0', '0'}, {'zrevrangebyscore', 4, '0', '0'}, {'zrangebyscore', 4, '0', '0'}, {'hset', 5, '', ''},
     {'hget', 5, ''}, {'hdel', 5, ''}, {'hexists', 5, ''}, {'hgetall', 5}, {'hscan', 5, '0'}, {'exists', 5},
     {'hset', 6, '', ''}, {'hget', 6, ''}, {'hdel', 6, ''}, {'hscan', 6, '0'}, {'exists', 6}, {'zadd', 7, '0', ''},
-    {'zcount', 7, '0', '0'}, {'get', 8}, {'set', 8, ''},
+    {'zcount', 7, '0', '0'}, {'get', 8}, {'del', 8}, {'set', 8, ''},
 }
 local denied = {}
 for _, need in ipairs(needed) do

@@ -7,6 +7,6 @@
 -- KEYS[6]  losses         hash: payload -> when it was lost
 -- ARGV[1]  payload
 -- ARGV[2]  tokens, separated by spaces; empty: release by payload alone, as 0.5.1b2 does
--- Returns  1 where the lease was still held (or 2: there was none to hold), 0 where the task is another's now
+-- Returns  1 where the lease was still held, 2 where there was none to hold, 0 where the task is another's now
 -- A repetition finds nothing to do. A crash before leaves the task to be swept, one after leaves nothing.
 return release(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])

@@ -17,7 +17,7 @@ local now, token, lease = now_ms(), tonumber(ARGV[3]), tonumber(ARGV[4])
 if math.abs(token - lease - now) > lease / 4 then
     return {score_text(now)}
 end
-redis.call('zadd', KEYS[1], ARGV[3], ARGV[1])
 redis.call('hdel', KEYS[2], score_text(score))
+redis.call('zadd', KEYS[1], ARGV[3], ARGV[1])
 redis.call('hset', KEYS[2], score_text(token), ARGV[5])
 return 'renewed'

@@ -57,9 +57,7 @@ end
 
 if more == 0 then
     local missing = redis.call('llen', waiting) - redis.call('llen', notifications)
-    if missing < 0 then
-        redis.call('ltrim', notifications, -missing, -1)
-    end
+    redis.call('ltrim', notifications, math.max(0 - missing, 0), -1)
     for _ = 1, math.min(missing, most) do
         redis.call('rpush', notifications, '1')
         repaired = repaired + 1
