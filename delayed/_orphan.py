@@ -28,6 +28,8 @@ DEATH_SIGNAL: Optional[int] = signal.SIGRTMAX if sys.platform == 'linux' else No
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)  # loaded before any fork: in a child it would cost milliseconds each time
 _UNGUARDED = float('inf')
+#: Timers and sleeps cannot be set for much longer, in seconds (some 31 years).
+_LONGEST_TIMER = 1e9
 #: How long an orphan tries to tell Redis that its task is done, in seconds.
 _SETTLE_SECONDS = 60.0
 
@@ -75,9 +77,9 @@ class Orphan:
     def guard(self, jobs: Iterable[Job], task: Task, timeout: float) -> None:
         """A task begins, the last of `jobs`. Should the monitor die while the task holds the interpreter in C, where no
         handler runs, the kernel ends this process in the end: by SIGALRM, whose default action needs no interpreter."""
-        self._jobs, self._task, self._deadline = list(jobs), task, time.monotonic() + timeout
+        self._jobs, self._task, self._deadline = list(jobs), task, time.monotonic() + min(timeout, _LONGEST_TIMER)
         if self._alarm:
-            signal.setitimer(signal.ITIMER_REAL, timeout + self._kill_timeout + self._grace)
+            signal.setitimer(signal.ITIMER_REAL, min(timeout + self._kill_timeout + self._grace, _LONGEST_TIMER))
         if self.alone:
             _thread.start_new_thread(self._live_on, ())
 

@@ -30,6 +30,7 @@ def raise_shield(page: Page, program: Dict[int, Any]) -> None:
         elif signum == signal.SIGTERM and page.asked_to_end:
             die_of(signum)
 
+    signal.set_wakeup_fd(-1)  # the program's event loop would take the child's signals for its own
     for signum, disposition in program.items():
         signal.signal(signum, handler if is_default(disposition) else disposition)
 

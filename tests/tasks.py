@@ -35,6 +35,14 @@ def stop_worker():
     os.kill(os.getppid(), signal.SIGTERM)
 
 
+def kill_parent(signum):
+    os.kill(os.getppid(), signum)
+
+
+def disposition(signum):
+    report('disposition', signal.getsignal(signum) == signal.SIG_IGN)
+
+
 def fail(message='on purpose'):
     raise ValueError(message)
 

@@ -1,0 +1,269 @@
+"""Signals to a monitor, to its child, and to both: who heeds them, and whose handlers stay."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+
+from delayed.queue import Queue
+from waiting import wait_until
+from workers import remains, report, run_worker, task, told
+
+STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+def other(signum):
+    return signal.SIGINT if signum == signal.SIGTERM else signal.SIGTERM
+
+
+@pytest.fixture(params=STOPPING, ids=lambda signum: signum.name)
+def signum(request):
+    return request.param
+
+
+class TestASignalToTheMonitor:
+    def test_stops_it_when_the_running_task_is_finished(self, lab, queue, worker_class, signum):
+        queue.enqueue(task('hold'))
+        queue.enqueue(task('run', 'later'))
+        program = lab.start_worker(told(worker_class, queue))
+        lab.expect('holds')
+        program.signal(signum)
+        lab.open_gate()
+        assert program.wait() == 0
+        assert lab.reports() == [['succeeded', 1]]
+        assert queue.len() == 1
+
+    def test_stops_an_idle_one(self, lab, queue, worker_class, signum):
+        program = lab.start_worker(worker_class(queue))
+        queue.enqueue(task('run'))
+        lab.expect('ran')
+        program.signal(signum)
+        assert program.wait() == 0
+
+    def test_and_another_hand_the_running_task_back(self, lab, queue, conn, worker_class, signum):
+        queue.enqueue(task('hold'))
+        queue.enqueue(task('run', 'behind it'))
+        program = lab.start_worker(told(worker_class, queue))
+        lab.expect('holds')
+        program.signal(signum)
+        program.signal(other(signum))
+        assert program.wait() == 0
+        assert lab.reports() == []  # it has not failed
+        lab.open_gate()
+        lab.drain(told(worker_class, queue), queue)
+        assert [kind for kind, *_ in lab.reports()] == ['holds', 'succeeded', 'ran', 'succeeded', 'succeeded']
+        assert remains(conn) == set()
+
+    def test_and_another_hand_back_a_task_that_heeds_no_signal(self, lab, queue, conn, worker_class):
+        queue.enqueue(task('ignore', int(signal.SIGTERM)))
+        program = lab.start_worker(told(worker_class, queue))
+        lab.expect('ignores')
+        program.signal(signal.SIGTERM)
+        program.signal(signal.SIGINT)
+        assert program.wait() == 0
+        assert lab.reports() == []
+        assert queue.len() == 1
+        assert remains(conn) == {b'default', b'default_noti', b'default_enqueued'}
+
+
+class TestASignalToTheProcessGroup:
+    """As Ctrl-C in a terminal, or what many a service manager does."""
+
+    def test_stops_the_worker_and_leaves_the_task_alone(self, lab, queue, conn, worker_class, signum):
+        queue.enqueue(task('hold'))
+        program = lab.start_worker(told(worker_class, queue))
+        lab.expect('holds')
+        program.signal_group(signum)
+        lab.open_gate()
+        assert program.wait() == 0
+        assert lab.reports() == [['succeeded', 1]]
+        assert remains(conn) == set()
+
+    def test_leaves_an_idle_child_alone(self, lab, queue, worker_class):
+        program = lab.start(lambda: run_deaf(worker_class(queue)))
+        queue.enqueue(task('run', 1))
+        lab.expect('ran')
+        program.signal_group(signal.SIGINT)
+        queue.enqueue(task('run', 2))
+        assert lab.expect('ran') == [[2], {}]
+        assert lab.log('WARNING') == []
+
+
+def run_deaf(worker):
+    """Runs a worker in a program that does nothing at SIGINT."""
+    signal.signal(signal.SIGINT, lambda *_: None)
+    worker.run()
+
+
+class TestASignalToTheChild:
+    def test_by_somebody_else_does_not_end_the_task(self, lab, queue, worker_class, signum):
+        program = lab.start_worker(told(worker_class, queue))
+        queue.enqueue(task('hold'))
+        pid, _ = lab.expect('holds')
+        os.kill(pid, signum)
+        lab.open_gate()
+        assert lab.expect('succeeded') == [1]
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+
+class TestATaskOutOfTime:
+    def test_is_ended_by_sigterm(self, lab, queue, conn, worker_class):
+        lab.drain(told(worker_class, queue), queue, task('time.sleep', 3600, timeout=0.1), task('run'))
+        assert lab.reports('failed') == [[1, signal.SIGTERM, None, None, False]]
+        assert lab.reports('ran') == [[[], {}]]
+        assert remains(conn) == set()
+
+    def test_is_ended_by_sigkill_if_it_ignores_sigterm(self, lab, queue, conn, worker_class):
+        for timeout in (0.2, 2, 20):  # a slow machine takes its time until the task has come that far
+            lab.drain(told(worker_class, queue, kill_timeout=0.1), queue,
+                      task('ignore', int(signal.SIGTERM), timeout=timeout), task('run'))
+            if lab.reports('ignores'):
+                break
+        assert [signum for _, signum, *_ in lab.reports('failed')][-1] == signal.SIGKILL
+        assert lab.reports('ran')[-1] == [[], {}]
+        assert remains(conn) == set()
+
+    def test_is_ended_by_sigkill_if_it_does_not_let_go_of_the_interpreter(self, lab, queue, conn, worker_class):
+        worker = told(worker_class, queue, kill_timeout=0.1)
+        lab.drain(worker, queue, task('builtins.sum', range(10 ** 15), timeout=0.1))
+        assert lab.reports('failed') == [[1, signal.SIGKILL, None, None, False]]
+        assert remains(conn) == set()
+
+    def test_is_ended_by_the_timeout_of_its_workers_queue_if_it_has_none(self, lab, conn, worker_class):
+        Queue('default', conn).enqueue(task('time.sleep', 3600))
+        Queue('default', conn).enqueue(task('time.sleep', 3600, timeout=0))
+        mine = Queue('default', conn, default_timeout=0.2)
+        lab.drain(told(worker_class, mine), mine)
+        assert lab.reports('failed') == [[1, 15, None, None, False], [2, 15, None, None, False]]
+
+    def test_that_is_longer_than_its_workers_default_has_it(self, lab, conn, worker_class):
+        queue = Queue('default', conn, default_timeout=1)
+        program = lab.start_worker(told(worker_class, queue))
+        queue.enqueue(task('time.sleep', 1.2, timeout=60))
+        queue.enqueue(task('stop_worker', timeout=60))
+        assert program.wait() == 0
+        assert lab.reports() == [['succeeded', 1], ['succeeded', 2]]
+
+    @pytest.mark.parametrize('timeout', [1e9, 1e12, 1e20, float(sys.maxsize), 1e300])
+    def test_has_time_without_end_if_it_asks_for_it(self, lab, queue, conn, worker_class, timeout):
+        lab.drain(told(worker_class, queue), queue, task('run', timeout=timeout))
+        assert lab.reports() == [['ran', [], {}], ['succeeded', 1], ['succeeded', 2]]
+        assert remains(conn) == set()
+
+
+class TestTheProgramsOwnDispositions:
+    def test_stay_and_are_its_childrens(self, lab, queue, worker_class, signum):
+        def program():
+            signal.signal(signum, handler)
+            worker = worker_class(queue, success_handler=lambda _: report('in the child', is_mine()))
+            run_worker(worker)
+            report('after', is_mine())
+
+        def handler(*_):
+            report('mine')
+
+        def is_mine():
+            return signal.getsignal(signum) is handler
+
+        queue.enqueue(task('kill_parent', int(signum)))
+        queue.enqueue(task('kill_parent', int(other(signum))))
+        assert lab.start(program).wait() == 0
+        assert sorted(lab.reports()) == [['after', True], ['in the child', True], ['in the child', True], ['mine']]
+
+    def test_ignored_stays_ignored(self, lab, queue, worker_class, signum):
+        def program():
+            signal.signal(signum, signal.SIG_IGN)
+            worker = worker_class(queue)
+            run_worker(worker)
+            report('after', signal.getsignal(signum) is signal.SIG_IGN)
+
+        for name, args in (('disposition', (int(signum),)), ('kill_parent', (int(signum),)), ('run', ()),
+                           ('kill_parent', (int(other(signum)),))):
+            queue.enqueue(task(name, *args))
+        assert lab.start(program).wait() == 0
+        assert lab.reports() == [['disposition', True], ['ran', [], {}], ['after', True]]
+
+    def test_sigterm_ignored_leaves_a_task_out_of_time_to_sigkill(self, lab, queue, worker_class):
+        def program():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            run_worker(told(worker_class, queue, kill_timeout=0.1))
+
+        queue.enqueue(task('time.sleep', 3600, timeout=0.1))
+        queue.enqueue(task('kill_parent', int(signal.SIGINT)))
+        assert lab.start(program).wait() == 0
+        assert lab.reports('failed') == [[1, signal.SIGKILL, None, None, False]]
+
+    def test_a_handler_may_stop_the_worker(self, lab, queue, worker_class):
+        def program():
+            signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+            run_worker(worker)
+
+        worker = told(worker_class, queue)
+        queue.enqueue(task('stop_worker'))
+        assert lab.start(program).wait() == 0
+        assert lab.reports() == [['succeeded', 1]]
+
+    def test_a_wakeup_descriptor_hears_of_no_signal_in_a_child(self, lab, queue, worker_class):
+        """An event loop's, say: it would take the child's SIGTERM for its own."""
+        def program():
+            mine, loops = socket.socketpair()
+            for end in (mine, loops):
+                end.setblocking(False)
+            signal.set_wakeup_fd(loops.fileno())
+            run_worker(told(worker_class, queue, kill_timeout=0.1))
+            assert signal.set_wakeup_fd(-1) == loops.fileno()
+            report('heard', list(mine.recv(100)))
+
+        queue.enqueue(task('time.sleep', 3600, timeout=0.1))
+        queue.enqueue(task('kill_parent', int(signal.SIGINT)))
+        assert lab.start(program).wait() == 0
+        assert lab.expect('failed')[1] == signal.SIGTERM
+        assert lab.expect('heard') == [[signal.SIGINT]]
+
+    def test_sigchld_may_be_ignored(self, lab, queue, conn, worker_class):
+        def program():
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            run_worker(worker_class(queue))
+
+        for name, args in (('run', ()), ('os._exit', (1,)), ('os.abort', ()), ('fail', ()), ('stop_worker', ())):
+            queue.enqueue(task(name, *args))
+        assert lab.start(program).wait() == 0
+        assert remains(conn) == set()
+
+    def test_sigchld_may_have_a_handler_that_reaps(self, lab, queue, conn, worker_class):
+        def reap(*_):
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                pass
+
+        def program():
+            signal.signal(signal.SIGCHLD, reap)
+            run_worker(worker_class(queue))
+
+        queue.enqueue(task('time.sleep', 3600, timeout=0.1))
+        for name, args in (('run', ()), ('os._exit', (1,)), ('os.abort', ()), ('fail', ()), ('stop_worker', ())):
+            queue.enqueue(task(name, *args))
+        assert lab.start(program).wait() == 0
+        assert remains(conn) == set()
+
+
+class TestOutsideTheMainThread:
+    def test_no_disposition_is_touched(self, lab, queue, worker_class):
+        def program():
+            before = {signum: signal.getsignal(signum) for signum in STOPPING}
+            thread = threading.Thread(target=worker.run)
+            thread.start()
+            queue.enqueue(task('where'))
+            wait_until(lambda: not remains(queue_conn))
+            assert {signum: signal.getsignal(signum) for signum in STOPPING} == before
+            worker.stop()
+            thread.join()
+
+        worker, queue_conn = worker_class(queue), queue._conn
+        assert lab.start(program).wait() == 0
