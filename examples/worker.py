@@ -1,6 +1,6 @@
 """Runs tasks until it gets SIGTERM, SIGINT (Ctrl-C) or SIGHUP; it finishes the task at hand first.
 
-Start as many as you like, on as many machines as you like. `delayed worker` does the same without a script.
+Start as many as you like, on as many machines as you like.
 """
 
 from tasks import queue
