@@ -1,0 +1,152 @@
+"""Tasks cross over between 0.5.1b2 and this package, whoever enqueues, runs or moves them."""
+
+from __future__ import annotations
+
+import signal
+
+from keys import await_end, await_nothing_left, await_runs, leftovers, runs
+
+from delayed.task import Task
+
+
+class TestTasksThatThePeerEnqueued:
+    def test_run_on_our_worker_whichever_way_they_were_enqueued(self, theirs, ours, conn, worker):
+        theirs.hand().enqueue_in_each_way()
+        ours.work(worker)
+        await_runs(conn, 1, 2, 3, 4, 5)
+        await_nothing_left(conn)
+        assert conn.hgetall('named') == {b'plain': b'text', b'accents': 'déjà vu'.encode()}
+
+    def test_are_read_with_every_field(self, theirs, queue):
+        theirs.hand().enqueue_in_each_way()
+        tasks = [queue.dequeue() for _ in range(5)]
+        assert [(task.id, task.module_name, task.func_name) for task in tasks] == [
+            (id, 'chores', 'record') for id in range(1, 6)]
+        assert [tuple(task.args) for task in tasks] == [(1,), (2,), (3,), (4,), (5,)]
+        assert [task.kwargs for task in tasks] == [{}, {'plain': 'text'}, {'accents': 'déjà vu'}, {}, {}]
+        assert [task.timeout for task in tasks] == [None, 60000, None, 60000, None]
+
+
+class TestTasksThatWeEnqueued:
+    def test_run_on_its_worker_whichever_way_they_were_enqueued(self, theirs, ours, conn, worker):
+        ours.hand().enqueue_in_each_way()
+        theirs.work(worker)
+        await_runs(conn, 1, 2, 3, 4, 5)
+        await_nothing_left(conn)
+        assert conn.hgetall('named') == {b'plain': b'text', b'accents': 'déjà vu'.encode()}
+
+    def test_are_read_with_every_field(self, theirs, queue):
+        queue.enqueue(Task(None, 'chores', 'record', (1,), {'plain': 'text'}, 60000))
+        task = theirs.hand().dequeue()
+        del task['data']
+        assert task == {'id': 1, 'module_name': 'chores', 'func_name': 'record', 'args': (1,),
+                        'kwargs': {'plain': 'text'}, 'timeout': 60000}
+
+    def test_run_on_its_worker_after_ours_was_told_to_stop_at_once(self, theirs, ours, conn, worker):
+        ours.hand().enqueue('hold', 1, 1)
+        stopped = ours.work(worker)
+        await_runs(conn, 1)
+        for signum in (signal.SIGTERM, signal.SIGINT):  # two of a kind might arrive as one
+            stopped.signal(signum)
+        assert stopped.wait() == 0
+        theirs.work(worker)
+        await_runs(conn, 1, 1)
+        conn.rpush('go', 1)
+        await_nothing_left(conn)
+
+    def test_run_on_its_worker_after_they_were_set_aside_and_put_back(self, theirs, queue, conn):
+        queue.enqueue(Task(None, 'chores', 'record', (1,)))
+        task = queue.dequeue()
+        queue.ledger.set_aside(task.data, task.tokens, 'a reason')
+        hand = theirs.hand()
+        assert (hand.requeue_lost(), hand.len()) == (0, 0)
+        assert queue.requeue_dead(queue.dead()[0].id)
+        theirs.work('ForkedWorker')
+        await_runs(conn, 1)
+        await_nothing_left(conn)
+
+
+class TestIds:
+    def test_rise_one_by_one_whoever_enqueues(self, theirs, ours, queue):
+        hands = [theirs.hand(), ours.hand()]
+        for number in range(1, 7):
+            hands[number % 2].enqueue('record', number, number)
+        assert [queue.dequeue().id for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+
+
+class TestMovesByHand:
+    """Nobody's sweep finds anything to repair after the other's moves: list and notifications are in step."""
+
+    def test_of_ours_leave_the_peer_nothing_to_repair(self, theirs, queue, conn):
+        for number in range(4):
+            queue.enqueue(Task(None, 'chores', 'record', (number,)))
+        released, requeued = queue.dequeue(), queue.dequeue()
+        assert queue.release(released)
+        assert queue.requeue(requeued)
+        hand = theirs.hand()
+        assert (hand.requeue_lost(), hand.len()) == (0, 3)
+        assert [hand.dequeue()['args'] for _ in range(3)] == [(2,), (3,), (1,)]
+
+    def test_of_the_peer_leave_us_nothing_to_repair(self, theirs, queue):
+        hand = theirs.hand()
+        hand.enqueue('record', 0, 3)
+        released, requeued = hand.dequeue(), hand.dequeue()
+        hand.release(released['data'])
+        assert hand.requeue(requeued['data'])
+        assert (queue.requeue_lost(), queue.len()) == (0, 3)
+        assert [tuple(queue.dequeue().args) for _ in range(3)] == [(2,), (3,), (1,)]
+
+    def test_of_the_peer_act_on_the_tasks_that_we_dequeued(self, theirs, queue, conn):
+        hand = theirs.hand()
+        hand.enqueue('record', 1, 2)
+        assert hand.requeue(queue.dequeue().data)
+        assert tuple(queue.dequeue().args) == (2,)
+        task = queue.dequeue()
+        hand.release(task.data)
+        assert not queue.requeue(task)
+        assert not hand.requeue(task.data)
+        hand.release(conn.zrange('default_dequeued', 0, -1)[0])
+        assert leftovers(conn) == []
+
+    def test_of_ours_act_on_the_tasks_that_the_peer_dequeued(self, theirs, queue, conn):
+        hand = theirs.hand()
+        hand.enqueue('record', 1, 2)
+        assert queue.requeue(Task.deserialize(hand.dequeue()['data']))
+        assert hand.dequeue()['args'] == (2,)
+        task = hand.dequeue()
+        assert queue.release(Task.deserialize(task['data']))
+        assert not hand.requeue(task['data'])
+        queue.release(Task.deserialize(conn.zrange('default_dequeued', 0, -1)[0]))
+        assert leftovers(conn) == []
+
+    def test_of_the_peer_that_release_what_our_worker_runs_end_it_for_good(self, theirs, ours, conn, worker):
+        hand = theirs.hand()
+        hand.enqueue('hold', 1, 1)
+        ours.work(worker, lease=1)
+        await_runs(conn, 1)
+        hand.release(conn.zrange('default_dequeued', 0, -1)[0])
+        hand.enqueue('record', 2, 2)
+        await_runs(conn, 1, 2)  # although nobody let the first go on
+        await_nothing_left(conn)
+
+    def test_of_the_peer_that_requeue_what_our_worker_runs_have_it_run_anew(self, theirs, ours, conn, worker):
+        hand = theirs.hand()
+        hand.enqueue('hold', 1, 1)
+        ours.work(worker, lease=1)
+        await_runs(conn, 1)
+        assert hand.requeue(conn.zrange('default_dequeued', 0, -1)[0])
+        await_runs(conn, 1, 1)
+        conn.rpush('go', 1)
+        await_nothing_left(conn)
+
+    def test_of_the_peer_that_requeue_what_our_worker_then_ends_have_it_run_but_once(self, theirs, ours, queue, conn):
+        hand = theirs.hand()
+        hand.enqueue('hold', 1, 1)
+        ours.work('PreforkedWorker', lease=600)
+        await_runs(conn, 1)
+        assert hand.requeue(conn.zrange('default_dequeued', 0, -1)[0])
+        conn.rpush('go', 1)
+        await_end(conn)
+        assert queue.requeue_lost() == 0
+        assert leftovers(conn) == []
+        assert runs(conn) == [1]
