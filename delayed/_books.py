@@ -21,6 +21,8 @@ from .logger import logger
 
 #: A task that runs so long, in seconds, is slow: none is held ready behind it.
 SLOW = 0.02
+#: Where sweeps are so far apart, in seconds, to wait for a task for a second does not matter.
+_UNHURRIED = 2.5
 
 
 class Done(NamedTuple):
@@ -95,7 +97,11 @@ class Books:
             self._sweep_if_due()
             self._pace.backlog = lease is not None
             if lease is None and not self._stop.wanted:
-                lease = self._source.take()
+                lease = self._source.take(self._patience())
+            if lease is not None and time.monotonic() >= lease.due:  # this process was frozen, or the reply was late
+                self._hand = lease
+                held = self._source.extend(lease, None, _nobody)
+                lease, self._hand = lease if held else None, None
             self._outage.over()
             return lease
         except Unavailable as error:
@@ -145,7 +151,8 @@ class Books:
             self._sweep_if_due()
             self._outage.over()
         except Unavailable as error:
-            lease.retry(max(lease.due, now + self._postpone(error)))
+            delay = self._postpone(error)
+            lease.retry(max(lease.due, now + min(delay, (lease.seconds or math.inf) / 4)))
         return True
 
     def give_up(self) -> None:
@@ -187,6 +194,13 @@ class Books:
         if not held and done.verdict is not Verdict.DROP:
             logger.warning('%s had lost its lease before its end could be told', describe(done.lease.payload))
 
+    def _patience(self) -> float:
+        """How long to wait for a task, in seconds: where leases are short, until the next sweep is due. More than half
+        a lease between two sweeps counts as an outage; see may_sweep.lua."""
+        if self._sweep_interval is None or self._sweep_interval > _UNHURRIED:
+            return math.inf
+        return self._sweep_at - time.monotonic()
+
     def _sweep_if_due(self) -> None:
         now = time.monotonic()
         if self._sweep_interval is None or now < self._sweep_at:
@@ -195,3 +209,7 @@ class Books:
         repaired = self._source.sweep()
         if repaired:
             logger.warning('brought back %d lost tasks or notifications', repaired)
+
+
+def _nobody() -> None:
+    """Who must know of a lease's new token while no child has its task."""

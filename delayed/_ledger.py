@@ -92,9 +92,9 @@ class Ledger:
     def waiting(self) -> int:
         return int(self.caller.command('LLEN', self.keys.waiting))
 
-    def wait(self) -> bool:
-        """Waits up to a second for a notification and pops it."""
-        return self.caller.wait(self.keys.notifications)
+    def wait(self, seconds: float = 1.0) -> bool:
+        """Waits up to `seconds` for a notification and pops it."""
+        return self.caller.wait(self.keys.notifications, seconds)
 
     def take(self, mode: str, lease_ms: Optional[float] = None, holder: str = '') -> Optional[Taken]:
         """Takes the oldest task. `lease_ms` `None`: its whole allowance. A `holder` names a lease that is renewed

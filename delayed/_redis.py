@@ -8,6 +8,7 @@ them: `Redis.execute_command` and `Script` cost about half of the rate that one 
 from __future__ import annotations
 
 import inspect
+import time
 from typing import Any, Callable, Optional, Sequence
 
 import redis
@@ -58,9 +59,16 @@ class Caller:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
         return self._conn.execute_command(*args, NEVER_DECODE=True)
 
-    def wait(self, key: str) -> bool:
-        """Pops from the list `key`; waits for up to a second (less where the client's own timeout is shorter)."""
-        return self.command('BLPOP', key, _block_seconds(self._socket_timeout())) is not None
+    def wait(self, key: str, seconds: float = _BLOCK) -> bool:
+        """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
+        seconds = _block_seconds(seconds, self._socket_timeout())
+        try:
+            return self.command('BLPOP', key, seconds) is not None
+        except ResponseError as error:
+            if 'not an integer' not in str(error):
+                raise
+        time.sleep(seconds)  # Redis 5 waits for whole seconds only
+        return self.command('LPOP', key) is not None
 
     def _socket_timeout(self) -> Optional[float]:
         pool = getattr(self._conn, 'connection_pool', None)
@@ -139,9 +147,11 @@ def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
         raise
 
 
-def _block_seconds(socket_timeout: Optional[float]) -> float:
-    """Whole seconds where possible: Redis 5 takes no others."""
-    return 1 if socket_timeout is None or socket_timeout > _BLOCK * 1.25 else socket_timeout / 2
+def _block_seconds(seconds: float, socket_timeout: Optional[float]) -> float:
+    """Whole where possible, for Redis 5; never 0, which is for ever."""
+    if socket_timeout is not None and socket_timeout <= seconds * 1.25:
+        seconds = socket_timeout / 2
+    return 1 if seconds == 1 else max(seconds, 0.01)
 
 
 def _connection_getter() -> Callable[[Any], Any]:

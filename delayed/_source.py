@@ -67,11 +67,11 @@ class Source:
         """In a child: closes its copy of the monitor's connection."""
         self._caller.forget()
 
-    def take(self) -> Optional[Lease]:
-        """Takes a task; waits up to a second where none waits."""
+    def take(self, seconds: float) -> Optional[Lease]:
+        """Takes a task; where none waits, it waits for one: `seconds`, a second at most."""
         lease = self._find_unanswered() or self._take(READY)
         if lease is None:
-            lease = self._take(NOTIFIED if self._ledger.wait() else ANYWAY)
+            lease = self._take(NOTIFIED if self._ledger.wait(min(seconds, 1.0)) else ANYWAY)
         return lease
 
     @property
@@ -82,7 +82,7 @@ class Source:
     def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
         """Releases a task and takes the next if one waits. Returns whether `done` was still held, and the next.
         `begun`: a task that is running meanwhile; then the next one is taken ahead."""
-        holder = self._new_holder(ahead=begun is not None)
+        asked, holder = time.monotonic(), self._new_holder(ahead=begun is not None)
         nothing: Tuple[bytes, Tuple[bytes, ...]] = (b'', ())
         payload, tokens = nothing if done is None else (done.payload, done.tokens)
         mark = (begun.tokens[-1], begun.holder) if begun is not None and begun.ahead else (b'', '')
@@ -93,7 +93,7 @@ class Source:
             raise
         if begun is not None:
             begun.ahead = False
-        return released, self._lease_of(taken, holder)
+        return released, self._lease_of(taken, holder, asked)
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
         """Carries out a verdict. Returns whether the lease was still held."""
@@ -139,18 +139,19 @@ class Source:
         return '%s%s:%d' % (_AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
 
     def _take(self, mode: str) -> Optional[Lease]:
-        holder = self._new_holder()
+        asked, holder = time.monotonic(), self._new_holder()
         try:
             taken = self._ledger.take(mode, self._lease_ms, holder)
         except Unavailable:
             self._unanswered.append((holder, time.monotonic()))
             raise
-        return self._lease_of(taken, holder)
+        return self._lease_of(taken, holder, asked)
 
-    def _lease_of(self, taken: Optional[Taken], holder: str) -> Optional[Lease]:
+    def _lease_of(self, taken: Optional[Taken], holder: str, asked: float) -> Optional[Lease]:
+        """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
         if taken is None:
             return None
-        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), time.monotonic())
+        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
         lease.ahead = holder.startswith(_AHEAD)
         return lease
 
@@ -162,7 +163,7 @@ class Source:
             if taken is not None or time.monotonic() - since > _IN_FLIGHT_SECONDS or not holder:
                 self._unanswered.remove(entry)
             if taken is not None:
-                lease = self._lease_of(taken, holder)
+                lease = self._lease_of(taken, holder, since)
                 assert lease is not None
                 lease.retry(0.0)  # how much of it is left is not known: renew first
                 return lease
@@ -185,7 +186,7 @@ class QueueSource(Source):
     def open(self) -> None:
         pass
 
-    def take(self) -> Optional[Lease]:
+    def take(self, seconds: float) -> Optional[Lease]:
         task = self._queue.dequeue()
         if task is None:
             return None

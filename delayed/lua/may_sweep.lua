@@ -1,7 +1,7 @@
 -- Tells a worker or sweeper whether leases that workers renew may be swept now, and notes that it asked.
 -- After Redis was away or frozen, failed over or had its clock set, leases have run out that living workers had no chance
--- to renew. So where nobody asked for half a lease (1.5 s at least: an idle worker waits for a second), or time went
--- backwards, they are spared for one lease from now.
+-- to renew. So where nobody asked for half a lease, or time went backwards, they are spared for one lease from now.
+-- (At the beginning of an outage at least two thirds are left of each living lease.)
 -- KEYS[1]  swept  string: when somebody last asked, and until when renewed leases are spared (Unix ms)
 -- ARGV[1]  lease (ms)
 -- Returns  1: sweep all; 0: spare the leases that workers renew
@@ -9,7 +9,7 @@
 local now, lease = now_ms(), tonumber(ARGV[1])
 local last, spared_until = string.match(redis.call('get', KEYS[1]) or '', '^(%S+) (%S+)$')
 last, spared_until = tonumber(last), tonumber(spared_until)
-if not last or now < last or now - last > math.max(lease / 2, 1500) then
+if not last or now < last or now - last > lease / 2 then
     spared_until = now + lease
 end
 redis.call('del', KEYS[1]) -- needs no room, see common.lua
