@@ -13,6 +13,7 @@ redis-py raises when Redis is away.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -28,6 +29,7 @@ NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
 _PRODUCER_MEMORY_MS = 600_000  # longer than any client goes on repeating a call
 _BATCH = 500  # tasks of one batch of a sweep: some 5 ms of Redis
 _BATCH_BYTES = 1 << 20
+_LETTER_ID = re.compile(r'\d+(\.\d+)?')
 
 
 class Taken(NamedTuple):
@@ -150,7 +152,7 @@ class Ledger:
         keys = self.keys
         return bool(self.caller.script(
             _scripts.SET_ASIDE, (keys.enqueued, keys.dequeued, keys.leases, keys.losses, keys.dead),
-            (payload, b' '.join(tokens), reason, self.default_allowance_ms)))
+            (payload, b' '.join(tokens), reason.encode('utf-8', 'backslashreplace'), self.default_allowance_ms)))
 
     def may_sweep(self, lease_ms: float) -> bool:
         """Whether leases that workers renew may be swept now; see may_sweep.lua."""
@@ -184,23 +186,21 @@ class Ledger:
         return int(self.caller.command('ZCARD', self.keys.dead))
 
     def dead_letters(self, start: int, count: int) -> List[DeadLetter]:
-        """The dead letters from the `start`th on, oldest first."""
+        """Up to `count` dead letters from the `start`th on, oldest first."""
+        if count <= 0:
+            return []  # Redis takes -1 for the last
         reply = self.caller.command('ZRANGE', self.keys.dead, start, start + count - 1, 'WITHSCORES')
         return [_read_letter(*pair) for pair in _pairs(reply)]
-
-    def dead_letter(self, id: str) -> Optional[DeadLetter]:
-        reply = self.caller.command('ZRANGEBYSCORE', self.keys.dead, id, id, 'WITHSCORES', 'LIMIT', 0, 1)
-        return next((_read_letter(*pair) for pair in _pairs(reply)), None)
 
     def requeue_dead(self, id: str) -> bool:
         """Puts a dead letter's task back at the end of the list. `False` if there is no such letter."""
         keys = self.keys
-        return bool(self.caller.script(
+        return bool(_LETTER_ID.fullmatch(id) and self.caller.script(
             _scripts.REQUEUE_DEAD, (keys.waiting, keys.notifications, keys.enqueued, keys.dead), (id,)))
 
     def delete_dead(self, id: str) -> bool:
         """Deletes a dead letter. `False` if there is no such letter."""
-        return bool(self.caller.command('ZREMRANGEBYSCORE', self.keys.dead, id, id))
+        return bool(_LETTER_ID.fullmatch(id) and self.caller.command('ZREMRANGEBYSCORE', self.keys.dead, id, id))
 
 
 def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:

@@ -1,8 +1,7 @@
 """Makes the ledger's calls on any redis-py client.
 
 Replies come as bytes whatever the client decodes. A call goes straight through the client's own connections where it
-has
-them: `Redis.execute_command` and `Script` cost about half of the rate that one connection reaches.
+has them: `Redis.execute_command` and `Script` cost about half of the rate that one connection reaches.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from ._scripts import Argument, Script
-from .errors import WrongType
+from .errors import InvalidArgument, WrongType
 
 #: What a call raises when Redis is away or refuses it: worth trying again later.
 Unavailable = (RedisError, OSError)
@@ -30,7 +29,7 @@ _BLOCK = 1.0  # seconds that one wait for a notification lasts
 def check_client(conn: object) -> None:
     """Raises `WrongType` unless `conn` is a synchronous redis-py client."""
     execute = getattr(conn, 'execute_command', None)
-    if not callable(execute) or not callable(getattr(conn, 'register_script', None)):
+    if isinstance(conn, type) or not callable(execute) or not callable(getattr(conn, 'register_script', None)):
         problem = 'it is no redis-py client'
     elif inspect.iscoroutinefunction(execute) or type(conn).__module__.startswith('redis.asyncio'):
         problem = 'it is an asynchronous client'
@@ -40,6 +39,14 @@ def check_client(conn: object) -> None:
         return
     raise WrongType('conn must be a client such as redis.Redis(), redis.RedisCluster() or fakeredis.FakeRedis(), '
                     'not %r: %s' % (conn, problem))
+
+
+def check_slot(conn: Any, name: str, other_key: str) -> None:
+    """Raises `InvalidArgument` if the keys of a queue of that name would be on different nodes of a Redis Cluster."""
+    keyslot = getattr(conn, 'keyslot', None)
+    if callable(keyslot) and keyslot(name) != keyslot(other_key):
+        raise InvalidArgument("in a Redis Cluster, the keys of a queue must share a slot: call the queue '{%s}', not %r"
+                              % (name, name))
 
 
 class Caller:
@@ -71,7 +78,7 @@ class Caller:
         return self.command('LPOP', key) is not None
 
     def _socket_timeout(self) -> Optional[float]:
-        pool = getattr(self._conn, 'connection_pool', None)
+        pool = getattr(self._conn, 'connection_pool', None) or getattr(self._conn, 'nodes_manager', None)
         timeout: Optional[float] = getattr(pool, 'connection_kwargs', {}).get('socket_timeout')
         return timeout
 
@@ -138,6 +145,7 @@ def caller(conn: Any) -> Caller:
 
 def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
     try:
+        connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
         connection.send_command(*args)
         return connection.read_response(disable_decoding=True)
     except ResponseError:

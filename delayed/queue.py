@@ -13,7 +13,7 @@ from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
 from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
 from ._keys import QueueKeys
 from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
-from ._redis import Unavailable, caller, check_client
+from ._redis import caller, check_client, check_slot
 from .errors import InvalidArgument, UnreadablePayload, WrongType
 from .logger import logger
 from .task import Task, check_timeout
@@ -42,6 +42,7 @@ class Queue:
             raise (InvalidArgument if isinstance(name, str) else WrongType)(
                 "a queue's name must be a string that is not empty, such as 'default', not %r" % (name,))
         check_client(conn)
+        check_slot(conn, name, QueueKeys(name).id)
         for argument, value in (('default_timeout', default_timeout), ('requeue_timeout', requeue_timeout),
                                 ('busy_len', busy_len)):
             if value is None:
@@ -78,7 +79,8 @@ class Queue:
         """Adds a task and returns it; it gets an id if it has none.
 
         If this raises because Redis was away, the task may or may not have been added: call it again with the same
-        task, and it is added once. A crash before the call's end leaves the task either added or not, never by halves.
+        task within ten minutes, and it is added once. A crash before the call's end leaves the task either added or
+        not, never by halves.
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
@@ -91,7 +93,7 @@ class Queue:
         producer, call = task.enqueue_call = task.enqueue_call or self._producer.next_call()
         try:
             ledger.enqueue(payload, allowance_ms, producer, call)
-        except Unavailable:
+        except BaseException:  # that of a signal's handler, too
             self._producer.drop()  # or a later call would overwrite the record of this one
             raise
         task.enqueue_call = None

@@ -1,0 +1,395 @@
+"""Calls on any client, and what happens to them when replies are lost."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from delayed import _scripts
+from delayed._redis import HeldCaller, PooledCaller, caller, check_client
+from delayed.embedded import EmbeddedRedis, find_server
+from delayed.errors import InvalidArgument, ServerNotFound, WrongType
+from delayed.queue import Queue
+from delayed.task import Task
+from proxy import CuttingProxy
+from waiting import DEADLINE, wait_until
+
+NEVER = Retry(NoBackoff(), 0)
+ARGUMENT = b'\x80\xff\x00'
+
+
+class Counting(redis.Redis):
+    """A client of the program's own, which sees each of its commands."""
+
+    commands = 0
+
+    def execute_command(self, *args, **options):
+        self.commands += 1
+        return super().execute_command(*args, **options)
+
+
+@pytest.fixture
+def proxy(redis_server, conn):
+    with CuttingProxy(redis_server.socket_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def close():
+    """Closes the clients that it is called with when the test is over."""
+    clients = []
+
+    def remember(client):
+        clients.append(client)
+        return client
+
+    yield remember
+    for client in clients:
+        client.close()
+        pool = getattr(client, 'connection_pool', None)
+        if pool is not None:
+            pool.disconnect()
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    """A cluster of one node."""
+    for _ in range(20):
+        server = EmbeddedRedis('--cluster-enabled', 'yes', tcp=True)
+        try:
+            server.start()
+            break
+        except ServerNotFound as error:
+            if 'port' not in str(error):  # its own is too high for the one that the nodes talk on, which is 10,000 more
+                raise
+    with server:
+        client = server.client()
+        client.execute_command('CLUSTER', 'ADDSLOTS', *range(16384))
+        wait_until(lambda: client.cluster('info')['cluster_state'] == 'ok', 'the cluster')
+        client.close()
+        yield server
+
+
+@pytest.fixture(scope='module')
+def sentinel(tmp_path_factory):
+    """A sentinel that knows one master, and the options that both take."""
+    with EmbeddedRedis(tcp=True) as server:
+        address = server.client().connection_pool.connection_kwargs
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        config = tmp_path_factory.mktemp('sentinel') / 'sentinel.conf'
+        config.write_text('\n'.join((
+            'bind 127.0.0.1', 'port %d' % port, 'dir "%s"' % config.parent,
+            'sentinel monitor tests 127.0.0.1 %d 1' % address['port'],
+            'sentinel auth-pass tests %s' % address['password'], '')))
+        process = subprocess.Popen([find_server(), str(config), '--sentinel'], stdout=subprocess.DEVNULL)
+        sentinel = redis.sentinel.Sentinel([('127.0.0.1', port)], password=address['password'],
+                                           sentinel_kwargs={'password': None})
+
+        def knows_the_master():
+            try:
+                return sentinel.discover_master('tests')
+            except redis.RedisError:
+                return None
+
+        try:
+            wait_until(knows_the_master, 'the sentinel')
+            yield sentinel
+        finally:
+            process.terminate()
+            process.wait(DEADLINE)
+            for client in sentinel.sentinels:
+                client.close()
+
+
+CLIENTS = {  # name -> how to make one of the shared server, None: of a fixture of that name
+    'plain': lambda server: server.client(),
+    'decoding': lambda server: server.client(decode_responses=True),
+    'latin-1': lambda server: server.client(decode_responses=True, encoding='latin-1'),
+    'RESP3': lambda server: server.client(protocol=3),
+    'decoding RESP3': lambda server: server.client(protocol=3, decode_responses=True),
+    'of a URL': lambda server: redis.Redis.from_url(server.url),
+    'of another database': lambda server: server.client(db=3),
+    'named': lambda server: server.client(client_name='tests'),
+    'with one connection': lambda server: server.client(single_connection_client=True),
+    'with one connection, decoding': lambda server: server.client(single_connection_client=True, decode_responses=True),
+    'with a pool that blocks': lambda server: redis.Redis(connection_pool=redis.BlockingConnectionPool(
+        max_connections=2, connection_class=redis.UnixDomainSocketConnection, path=server.socket_path)),
+    'with a pool of one': lambda server: server.client(max_connections=1),
+    'with a short timeout': lambda server: server.client(socket_timeout=0.5),
+    'of its own class': lambda server: Counting(unix_socket_path=server.socket_path),
+    'StrictRedis': lambda server: redis.StrictRedis(unix_socket_path=server.socket_path),
+}
+if hasattr(redis, 'cache'):
+    CLIENTS['caching'] = lambda server: server.client(protocol=3, cache_config=redis.cache.CacheConfig())
+
+
+@pytest.fixture(params=[*CLIENTS, 'cluster', 'decoding cluster', 'sentinel', 'decoding sentinel', 'fakeredis',
+                        'decoding fakeredis'])
+def client(request, close):
+    """One client of every kind."""
+    options = {'decode_responses': True} if request.param.startswith('decoding ') else {}
+    kind = request.param.split()[-1]
+    if request.param in CLIENTS:
+        made = CLIENTS[request.param](request.getfixturevalue('redis_server'))
+    elif kind == 'cluster':
+        address = request.getfixturevalue('cluster').client().connection_pool.connection_kwargs
+        made = redis.RedisCluster(address['host'], address['port'], password=address['password'], **options)
+    elif kind == 'sentinel':
+        made = request.getfixturevalue('sentinel').master_for('tests', **options)
+    else:
+        fakeredis = pytest.importorskip('fakeredis')
+        made = fakeredis.FakeRedis(server=fakeredis.FakeServer(), **options)
+    made.flushall()
+    return close(made)
+
+
+class TestEveryClient:
+    def test_serves_a_task_through_its_life(self, client):
+        queue = Queue('{default}', client)
+        queue.enqueue(Task(None, 'os', 'getpid', (ARGUMENT,)))
+        queue.enqueue(Task(None, 'os', 'getpid'))
+        assert queue.len() == 2
+        task = queue.dequeue()
+        assert (task.id, task.args) == (1, (ARGUMENT,))
+        assert queue.requeue(task)
+        assert queue.release(queue.dequeue())
+        assert queue.dequeue().id == 1
+        assert queue.requeue_lost() == 0
+
+    def test_serves_the_dead_letters(self, client):
+        queue = Queue('{default}', client)
+        client.rpush('{default}', ARGUMENT)
+        client.rpush('{default}_noti', '1')
+        assert queue.dequeue() is None
+        letter, = queue.dead()
+        assert (queue.dead_len(), letter.payload) == (1, ARGUMENT)
+        assert queue.requeue_dead(letter.id)
+        assert queue.len() == 1
+
+    def test_holds_what_a_worker_calls_through(self, client):
+        queue = Queue('{default}', client)
+        held = queue.ledger.caller.hold()
+        ledger = queue.ledger.using(held)
+        payload = queue.enqueue(Task(None, 'os', 'getpid', (ARGUMENT,))).data
+        assert ledger.wait()
+        taken = ledger.take('notified', 15_000, 'holder')
+        assert taken.payload == payload
+        assert ledger.reclaim('holder') == taken
+        assert ledger.release(payload, (taken.token,))
+        held.let_go()
+
+    def test_gives_bytes(self, client):
+        calls = caller(client)
+        calls.command('SET', '{default}', ARGUMENT)
+        assert calls.command('GET', '{default}') == ARGUMENT
+        assert calls.script(_scripts.RECLAIM, ('{default}_dequeued', '{default}_leases'), ('x',)) is None
+
+
+class TestAScript:
+    def test_is_loaded_where_the_server_does_not_know_it(self, conn):
+        conn.script_flush()
+        queue = Queue('default', conn)
+        queue.enqueue(Task(None, 'os', 'getpid'))
+        conn.script_flush()
+        assert queue.dequeue().id == 1
+
+    def test_that_fails_leaves_a_connection_that_works(self, redis_server, conn, close):
+        calls = caller(close(redis_server.client(max_connections=1)))
+        for held in (calls, calls.hold()):
+            conn.set('default', 'no list')
+            with pytest.raises(redis.ResponseError, match='WRONGTYPE'):
+                held.command('LLEN', 'default')
+            assert held.command('GET', 'default') == b'no list'
+            held.let_go()
+
+
+class TestAClientOfItsOwnClass:
+    def test_sees_each_command(self, redis_server, close):
+        client = close(Counting(unix_socket_path=redis_server.socket_path))
+        Queue('default', client).len()
+        assert client.commands == 1
+
+
+class TestACluster:
+    def test_needs_a_name_that_keeps_the_keys_together_and_says_so(self, cluster, close):
+        address = cluster.client().connection_pool.connection_kwargs
+        client = close(redis.RedisCluster(address['host'], address['port'], password=address['password']))
+        with pytest.raises(InvalidArgument, match="call the queue '{default}', not 'default'"):
+            Queue('default', client)
+        Queue('tests:{default}', client)
+
+    def test_is_not_waited_for_longer_than_its_timeout(self, cluster, close):
+        address = cluster.client().connection_pool.connection_kwargs
+        client = close(redis.RedisCluster(address['host'], address['port'], password=address['password'],
+                                          socket_timeout=0.8, socket_connect_timeout=DEADLINE))
+        assert not caller(client).wait('{default}_noti')
+
+
+class TestWaiting:
+    def test_pops_what_comes(self, conn):
+        conn.rpush('default_noti', '1', '1')
+        assert caller(conn).wait('default_noti')
+        assert conn.llen('default_noti') == 1
+
+    @pytest.mark.parametrize(('timeout', 'hold'), [(1, False), (1.2, True), (2, True)])
+    def test_ends_before_the_clients_patience(self, redis_server, conn, close, timeout, hold):
+        calls = caller(close(redis_server.client(socket_timeout=timeout, retry=NEVER)))
+        calls = calls.hold() if hold else calls
+        assert not calls.wait('default_noti')
+        calls.let_go()
+
+    def test_takes_whole_seconds_where_it_can_for_redis_5_knows_no_others(self, proxy):
+        refused = proxy.refuse('BLPOP', 'default_noti', '1')
+        with pytest.raises(redis.ConnectionError):
+            caller(proxy.client(retry=NEVER, socket_timeout=None)).wait('default_noti')
+        assert refused.seen == 1
+
+
+class TestALostReply:
+    """Here one of INCR, which shows how often it was carried out."""
+
+    @pytest.mark.parametrize('options', [{}, {'single_connection_client': True}])
+    def test_is_asked_for_again_as_the_client_says(self, proxy, conn, options):
+        calls = caller(proxy.client(retry=Retry(NoBackoff(), 3), **options))
+        proxy.cut('INCR', times=2)
+        assert calls.command('INCR', 'a') == 3
+
+    def test_is_an_error_when_the_clients_patience_ends(self, proxy, conn):
+        calls = caller(proxy.client(retry=Retry(NoBackoff(), 3)))
+        proxy.cut('INCR', times=4)
+        with pytest.raises(redis.ConnectionError):
+            calls.command('INCR', 'a')
+        assert conn.get('a') == b'4'
+
+    def test_of_a_call_that_must_not_be_repeated_is_an_error(self, proxy, conn):
+        calls = caller(proxy.client(retry=Retry(NoBackoff(), 3)))
+        proxy.cut('INCR')
+        with pytest.raises(redis.ConnectionError):
+            calls.command('INCR', 'a', repeat=False)
+        assert conn.get('a') == b'1'
+        assert calls.command('INCR', 'a') == 2
+
+    def test_is_an_error_to_whom_holds_a_connection(self, proxy, conn):
+        held = caller(proxy.client(retry=Retry(NoBackoff(), 3))).hold()
+        proxy.cut('INCR')
+        with pytest.raises(redis.ConnectionError):
+            held.command('INCR', 'a')
+        assert conn.get('a') == b'1'
+        assert held.command('INCR', 'a') == 2
+        held.let_go()
+
+    @pytest.mark.parametrize('hold', [True, False])
+    def test_that_comes_late_does_not_answer_the_next_call(self, proxy, conn, hold):
+        client = proxy.client(retry=NEVER, socket_timeout=0.3, max_connections=1)
+        calls = caller(client).hold() if hold else caller(client)
+        late = proxy.hold('INCR', 'a')
+        with pytest.raises(redis.TimeoutError):
+            calls.command('INCR', 'a')
+        conn.set('b', 'right')
+        late.let_go()
+        assert calls.command('GET', 'b') == b'right'
+        calls.let_go()
+
+    @pytest.mark.parametrize('hold', [True, False])
+    def test_that_a_signal_broke_off_does_not_answer_the_next_call(self, proxy, conn, hold):
+        client = proxy.client(retry=NEVER, max_connections=1)
+        calls = caller(client).hold() if hold else caller(client)
+        late = proxy.hold('INCR', 'a')
+        with interrupted_when(late.wait), pytest.raises(KeyboardInterrupt):
+            calls.command('INCR', 'a')
+        conn.set('b', 'right')
+        late.let_go()
+        assert calls.command('GET', 'b') == b'right'
+        calls.let_go()
+
+
+class interrupted_when:
+    """Interrupts the main thread inside of the block when `wait` returns."""
+
+    def __init__(self, wait):
+        self._thread = threading.Thread(target=self._interrupt, args=(wait,))
+
+    def _interrupt(self, wait):
+        wait()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def __enter__(self):
+        self._before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._thread.start()
+
+    def __exit__(self, *exc_info):
+        self._thread.join()
+        signal.signal(signal.SIGINT, self._before)
+
+
+class TestAHeldConnection:
+    def test_is_its_own(self, conn):
+        calls = caller(conn)
+        assert isinstance(calls, PooledCaller)
+        held = calls.hold()
+        assert isinstance(held, HeldCaller)
+        assert held.command('CLIENT', 'ID') == held.command('CLIENT', 'ID') != calls.command('CLIENT', 'ID')
+        held.let_go()
+
+    def test_is_closed_when_it_is_let_go(self, conn):
+        held = caller(conn).hold()
+        held_id = held.command('CLIENT', 'ID')
+        held.let_go()
+        wait_until(lambda: held_id not in [int(client['id']) for client in conn.client_list()], 'the end')
+
+    def test_comes_back_after_the_server_was_away(self):
+        with EmbeddedRedis() as server:
+            held = caller(server.client()).hold()
+            held.command('SET', 'a', '1')
+            server.kill()
+            with pytest.raises((redis.ConnectionError, OSError)):
+                held.command('GET', 'a')
+            server.start()
+            assert held.command('GET', 'a') is None
+            held.let_go()
+
+    def test_is_not_waited_on_for_ever(self, proxy, redis_server, monkeypatch):
+        monkeypatch.setattr('delayed._redis.HELD_SOCKET_TIMEOUT', 0.3)
+        held = caller(proxy.client(socket_timeout=None)).hold()
+        proxy.drop('INCR')
+        with pytest.raises(redis.TimeoutError):
+            held.command('INCR', 'a')
+        held.let_go()
+
+    def test_survives_that_a_child_forgets_its_copy(self, conn):
+        held = caller(conn).hold()
+        held.command('SET', 'a', '1')
+        pid = os.fork()
+        if not pid:
+            try:
+                held.forget()
+            finally:
+                os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert held.command('GET', 'a') == b'1'
+        held.let_go()
+
+
+class TestACheckOfTheClient:
+    @pytest.mark.parametrize(('make', 'problem'), [
+        (lambda: None, 'it is no redis-py client'),
+        (lambda: 'redis://localhost', 'it is no redis-py client'),
+        (lambda: redis.Redis, 'it is no redis-py client'),
+        (lambda: redis.ConnectionPool(), 'it is no redis-py client'),
+        (lambda: redis.Redis().pipeline(), 'it is a pipeline'),
+        (lambda: redis.asyncio.Redis(), 'it is an asynchronous client'),
+    ])
+    def test_refuses_what_is_none_and_says_what_it_is(self, make, problem):
+        with pytest.raises(WrongType, match=r'(?s)such as redis\.Redis\(\).*%s' % problem):
+            check_client(make())
+
+    def test_needs_no_server(self):
+        check_client(redis.Redis(port=1))
