@@ -62,7 +62,7 @@ class Books:
         self._pace = Pace()
         #: What Redis does not know yet, in the order in which it ended.
         self._unsettled: Deque[Done] = deque()
-        #: The next task, taken ahead.
+        #: The next task.
         self._hand: Optional[Lease] = None
         self._probed = False
         self._sweep_at = self._retry_at = time.monotonic()
@@ -84,29 +84,31 @@ class Books:
 
     def next(self) -> Optional[Lease]:
         """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
+        if self._hand is None:
+            self._fetch()
         lease, self._hand = self._hand, None
-        if lease is not None:
-            if not self._stop.wanted and time.monotonic() < lease.due:
-                return lease
+        if lease is not None and (self._stop.wanted or time.monotonic() >= lease.due):
             self._unsettled.append(Done(lease, Verdict.HAND_BACK))
+            return None
+        return lease
+
+    def _fetch(self) -> None:
         try:
             if not self._probed:
                 self._source.probe()
                 self._probed = True
-            lease = self._settle_all()
+            self._hand = self._settle_all()
             self._sweep_if_due()
-            self._pace.backlog = lease is not None
-            if lease is None and not self._stop.wanted:
-                lease = self._source.take(self._patience())
-            if lease is not None and time.monotonic() >= lease.due:  # this process was frozen, or the reply was late
-                self._hand = lease
-                held = self._source.extend(lease, None, _nobody)
-                lease, self._hand = lease if held else None, None
+            self._pace.backlog = self._hand is not None
+            if self._hand is None and not self._stop.wanted:
+                self._hand = self._source.take(self._patience())
+            if self._hand is not None and time.monotonic() >= self._hand.due:
+                # This process was frozen, or the reply was late.
+                if not self._source.extend(self._hand, None, _nobody):
+                    self._hand = None
             self._outage.over()
-            return lease
         except Unavailable as error:
             self._wait(self._outage.failed(error))
-            return None
 
     def take_ahead(self, begun: Lease) -> None:
         """A task has begun: meanwhile tells Redis of the last one's end and takes the next, so that the two trips
@@ -141,6 +143,8 @@ class Books:
         if self._hand is not None and (now >= began + SLOW or self._stop.wanted):
             self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
             self._hand = None
+        if now < self.due(lease, began):
+            return True
         try:
             if now >= lease.due and not self._source.extend(lease, None, lambda: slot.note_tokens(lease.tokens)):
                 lease.retry(math.inf)

@@ -1,0 +1,77 @@
+"""What a monitor holds of Redis and owes to it, when Redis fails between two calls."""
+
+import math
+import threading
+import time
+
+import pytest
+import redis
+
+from delayed._attempt import Verdict
+from delayed._books import Books, Done
+from delayed._lease import Lease
+from delayed._page import Page
+from delayed._source import Source
+from delayed._stop import Stop
+from delayed.queue import Queue
+from delayed.task import Task
+from waiting import wait_until
+
+
+@pytest.fixture
+def stop():
+    return Stop()
+
+
+def books_of(queue, stop, sweep_interval=0.0):
+    source = Source(queue, 15, 3)
+    return Books(source, sweep_interval, stop, wait=lambda seconds: None, part=lambda child: None)
+
+
+def put_two(queue):
+    for number in (1, 2):
+        queue.enqueue(Task(None, 'tasks', 'run', (number,)))
+
+
+def test_a_task_is_held_although_the_sweep_after_taking_it_failed(queue, conn, stop):
+    put_two(queue)
+    books = books_of(queue, stop)
+    first = books.next()
+    conn.delete('default_swept')
+    conn.lpush('default_swept', 'not what a sweep expects')
+    books.ended(Done(first, Verdict.RELEASE), 1.0)
+    second = books.next()
+    assert Task.deserialize(second.payload).args == (2,)
+    assert conn.zrange('default_dequeued', 0, -1) == [second.payload]
+
+
+def test_a_task_that_came_when_the_worker_was_to_stop_goes_back(queue, conn, stop):
+    books = books_of(queue, stop)
+
+    def stop_and_enqueue():
+        wait_until(lambda: conn.info('clients')['blocked_clients'], 'the wait for a task')
+        stop.ask()
+        put_two(queue)
+
+    thread = threading.Thread(target=stop_and_enqueue)
+    thread.start()
+    assert books.next() is None
+    thread.join()
+    while not books.balanced:
+        assert books.next() is None
+    assert [Task.deserialize(payload).args for payload in conn.lrange('default', 0, -1)] == [(1,), (2,)]
+    assert conn.llen('default_noti') == 2
+
+
+def test_redis_is_not_back_before_it_has_answered(tmp_path, stop):
+    books = books_of(Queue('default', redis.Redis(unix_socket_path=str(tmp_path / 'nobody'))), stop, None)
+    assert books.next() is None
+    now = time.monotonic()
+    page = Page()
+    assert books.keep(Lease(b'payload', (b'1',), 15, 'holder', now), now, page.slots[0])
+    assert books.seconds_away > 0
+    page.close()
+
+
+def test_nothing_is_to_be_kept_where_no_lease_is_renewed_and_nobody_sweeps(queue, stop):
+    assert books_of(queue, stop, None).due(Lease(b'payload', (b'1',), None, '', 0.0), 0.0) == math.inf
