@@ -30,6 +30,7 @@ def _first_fields(payload: bytes) -> List[Any]:
     """Id, module and function; nothing if these are not what it begins with."""
     try:
         fields = list(islice(_values(payload), 3))
+        str(fields[0])  # Python refuses to print an int of thousands of digits
     except Exception:
         return []  # it is no pickle, or none of a task
     return fields if len(fields) == 3 and all(isinstance(name, str) and name for name in fields[1:]) else []

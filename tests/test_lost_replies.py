@@ -47,7 +47,10 @@ class TestEnqueueWhoseReplyIsLost:
         Queue('default', conn).enqueue(task_of(1))
         conn.flushall()
 
-    @pytest.mark.parametrize('options', [{}, {'single_connection_client': True}, {'decode_responses': True}])
+    @pytest.mark.parametrize('options', [
+        {}, {'decode_responses': True},
+        {'single_connection_client': True, 'retry_on_error': [redis.ConnectionError]},  # redis-py < 6 must be told
+    ])
     def test_adds_the_task_once_when_the_client_repeats_it(self, proxy, conn, options):
         cut = proxy.cut('EVALSHA', times=2)
         self.queue(proxy, 3, **options).enqueue(task_of(None))

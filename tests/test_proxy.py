@@ -7,6 +7,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from protocols import PROTOCOLS
 from proxy import CuttingProxy
 
 
@@ -16,9 +17,9 @@ def proxy(redis_server, conn):
         yield proxy
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(params=PROTOCOLS, ids=str)
 def client(request, proxy):
-    return proxy.client(protocol=request.param, retry=Retry(NoBackoff(), 0), socket_timeout=0.3)
+    return proxy.client(**request.param, retry=Retry(NoBackoff(), 0), socket_timeout=0.3)
 
 
 class TestAProxy:

@@ -14,6 +14,7 @@ from redis.retry import Retry
 from delayed.errors import InvalidArgument, NotPicklable, WrongType
 from delayed.queue import Queue
 from delayed.task import Task
+from protocols import PROTOCOLS
 from queues import keys, lose, payload_of, server_ms, take_one, task_of, waiting
 from waiting import wait_until
 
@@ -406,16 +407,16 @@ class TestTheKeys:
         assert (_ENQUEUED_KEY_SUFFIX, _DEQUEUED_KEY_SUFFIX, _NOTI_KEY_SUFFIX) == ('_enqueued', '_dequeued', '_noti')
 
 
-@pytest.fixture(params=itertools.product(['real', 'fake'], [False, True], [2, 3]), ids=str)
+@pytest.fixture(params=itertools.product(['real', 'fake'], [False, True], PROTOCOLS), ids=str)
 def any_client(request):
-    """A client of a real server or of fakeredis, which decodes or not, in RESP 2 or 3."""
+    """A client of a real server or of fakeredis, which decodes or not, in each protocol."""
     kind, decode, protocol = request.param
     if kind == 'real':
         request.getfixturevalue('conn')
-        client = request.getfixturevalue('redis_server').client(decode_responses=decode, protocol=protocol)
+        client = request.getfixturevalue('redis_server').client(decode_responses=decode, **protocol)
     else:
         fakeredis = pytest.importorskip('fakeredis')
-        client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=decode, protocol=protocol)
+        client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=decode, **protocol)
     yield client
     client.close()
     client.connection_pool.disconnect()

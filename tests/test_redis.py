@@ -17,10 +17,13 @@ from delayed.embedded import EmbeddedRedis, find_server
 from delayed.errors import InvalidArgument, ServerNotFound, WrongType
 from delayed.queue import Queue
 from delayed.task import Task
+from protocols import PROTOCOLS
 from proxy import CuttingProxy
 from waiting import DEADLINE, wait_until
 
 NEVER = Retry(NoBackoff(), 0)
+#: A client that is called as programs call it; before redis-py 6 it repeats a call only if it is told so.
+REPEATING_ITSELF = {'single_connection_client': True, 'retry_on_error': [redis.ConnectionError]}
 ARGUMENT = b'\x80\xff\x00'
 
 
@@ -76,6 +79,11 @@ def cluster():
         yield server
 
 
+def client_of(cluster, **options):
+    address = cluster.client().connection_pool.connection_kwargs
+    return redis.RedisCluster(address['host'], address['port'], password=address['password'], **options)
+
+
 @pytest.fixture(scope='module')
 def sentinel(tmp_path_factory):
     """A sentinel that knows one master, and the options that both take."""
@@ -113,8 +121,8 @@ CLIENTS = {  # name -> how to make one of the shared server, None: of a fixture 
     'plain': lambda server: server.client(),
     'decoding': lambda server: server.client(decode_responses=True),
     'latin-1': lambda server: server.client(decode_responses=True, encoding='latin-1'),
-    'RESP3': lambda server: server.client(protocol=3),
-    'decoding RESP3': lambda server: server.client(protocol=3, decode_responses=True),
+    'of the newest protocol': lambda server: server.client(**PROTOCOLS[-1]),
+    'of the newest protocol, decoding': lambda server: server.client(decode_responses=True, **PROTOCOLS[-1]),
     'of a URL': lambda server: redis.Redis.from_url(server.url),
     'of another database': lambda server: server.client(db=3),
     'named': lambda server: server.client(client_name='tests'),
@@ -140,8 +148,7 @@ def client(request, close):
     if request.param in CLIENTS:
         made = CLIENTS[request.param](request.getfixturevalue('redis_server'))
     elif kind == 'cluster':
-        address = request.getfixturevalue('cluster').client().connection_pool.connection_kwargs
-        made = redis.RedisCluster(address['host'], address['port'], password=address['password'], **options)
+        made = client_of(request.getfixturevalue('cluster'), **options)
     elif kind == 'sentinel':
         made = request.getfixturevalue('sentinel').master_for('tests', **options)
     else:
@@ -220,16 +227,14 @@ class TestAClientOfItsOwnClass:
 
 class TestACluster:
     def test_needs_a_name_that_keeps_the_keys_together_and_says_so(self, cluster, close):
-        address = cluster.client().connection_pool.connection_kwargs
-        client = close(redis.RedisCluster(address['host'], address['port'], password=address['password']))
+        client = close(client_of(cluster))
         with pytest.raises(InvalidArgument, match="call the queue '{default}', not 'default'"):
             Queue('default', client)
         Queue('tests:{default}', client)
 
     def test_is_not_waited_for_longer_than_its_timeout(self, cluster, close):
-        address = cluster.client().connection_pool.connection_kwargs
-        client = close(redis.RedisCluster(address['host'], address['port'], password=address['password'],
-                                          socket_timeout=0.8, socket_connect_timeout=DEADLINE))
+        client = close(client_of(cluster, socket_timeout=0.8, socket_connect_timeout=DEADLINE))
+        client.flushall()
         assert not caller(client).wait('{default}_noti')
 
 
@@ -256,7 +261,7 @@ class TestWaiting:
 class TestALostReply:
     """Here one of INCR, which shows how often it was carried out."""
 
-    @pytest.mark.parametrize('options', [{}, {'single_connection_client': True}])
+    @pytest.mark.parametrize('options', [{}, REPEATING_ITSELF])
     def test_is_asked_for_again_as_the_client_says(self, proxy, conn, options):
         calls = caller(proxy.client(retry=Retry(NoBackoff(), 3), **options))
         proxy.cut('INCR', times=2)
