@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import Callable, NamedTuple, NoReturn, Optional
+from typing import Callable, NamedTuple, NoReturn, Optional, Tuple
 
 from . import _fds
 from ._channel import Reader, Writer
@@ -36,20 +36,22 @@ class Child:
     def __init__(self, page: Page, main: Callable[[int, int], None]) -> None:
         """Forks. `main(tasks_fd, results_fd)` runs in the child, which exits when it returns. Raises `OSError`."""
         self.page = page
-        tasks_read, tasks_write = _fds.pipe()
-        results_read, results_write = _fds.pipe()
+        pipes: Tuple[int, ...] = _fds.pipe()
         try:
+            pipes += _fds.pipe()
+            tasks_read, tasks_write, results_read, results_write = pipes
             self.pid = _fork()
             if self.pid == 0:
                 _run_and_exit(main, tasks_read, results_write)
         except BaseException:
-            _fds.close(tasks_read, tasks_write, results_read, results_write)
+            _fds.close(*pipes)
             raise
         _fds.close(tasks_read, results_write)
         os.set_blocking(tasks_write, False)
         os.set_blocking(results_read, False)
         self.writer, self.reader = Writer(tasks_write), Reader(results_read, _LONGEST_REPORT)
         self._exit: Optional[Exit] = None
+        self._signum: Optional[int] = None  # the last one it was sent
         self._sent = 0
         self._death_fd = _watch_death(self.pid)
 
@@ -69,7 +71,7 @@ class Child:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody else reaped it, or SIGCHLD is ignored: how it ended is not known
-                self._exit = Exit(None, 0)
+                self._exit = Exit(self._signum, 0)
             else:
                 if pid:
                     signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
@@ -97,8 +99,11 @@ class Child:
 
     def signal(self, signum: int) -> None:
         if self._exit is None:
-            self.page.asked_to_end = True
-            os.kill(self.pid, signum)
+            self.page.asked_to_end, self._signum = True, signum
+            try:
+                os.kill(self.pid, signum)
+            except ProcessLookupError:
+                pass  # it is dead, and somebody else has reaped it
 
     def dismiss(self) -> None:
         """Closes the task pipe: an idle child sees its end, and exits."""
@@ -125,8 +130,8 @@ def _fork() -> int:
         if stream is not None:
             try:
                 stream.flush()
-            except (OSError, ValueError):
-                pass
+            except Exception:
+                pass  # whatever the program has put there
     if threading.active_count() == 1:
         return os.fork()
     with warnings.catch_warnings():  # the child of a program with threads runs Python code: the program's choice

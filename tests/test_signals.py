@@ -234,6 +234,17 @@ class TestTheProgramsOwnDispositions:
         assert lab.start(program).wait() == 0
         assert remains(conn) == set()
 
+    def test_sigchld_ignored_hides_no_signal_that_the_worker_itself_has_sent(self, lab, queue, worker_class):
+        def program():
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            run_worker(told(worker_class, queue, kill_timeout=0))
+
+        for _ in range(10):
+            queue.enqueue(task('time.sleep', 3600, timeout=0.01))
+        queue.enqueue(task('stop_worker'))
+        assert lab.start(program).wait() == 0
+        assert {signum for _, signum, *_ in lab.reports('failed')} <= {signal.SIGTERM, signal.SIGKILL}
+
     def test_sigchld_may_have_a_handler_that_reaps(self, lab, queue, conn, worker_class):
         def reap(*_):
             try:
