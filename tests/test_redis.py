@@ -219,7 +219,7 @@ class TestAScript:
 
 
 class TestAClientOfItsOwnClass:
-    def test_sees_each_command(self, redis_server, close):
+    def test_sees_each_command(self, conn, redis_server, close):
         client = close(Counting(unix_socket_path=redis_server.socket_path))
         Queue('default', client).len()
         assert client.commands == 1
