@@ -12,11 +12,12 @@ CREATED := $(VENV)/created-by-$(PYTHON_NAME)
 DEMO_INSTALLED := $(VENV)/demo-for-$(PYTHON_NAME)
 TEST_INSTALLED := $(VENV)/test-for-$(PYTHON_NAME)
 
-.PHONY: help demo test lint coverage clean
+.PHONY: help demo test faults lint coverage clean
 
 help:
 	@echo 'make demo      show how no task is lost when a worker is killed'
 	@echo 'make test      lint, then run all tests (warnings are errors)'
+	@echo 'make faults    try each fault at each step of a task, in some minutes'
 	@echo 'make lint      check style and types'
 	@echo 'make coverage  run all tests and show which lines none of them ran'
 	@echo 'make clean     remove whatever these commands made'
@@ -26,6 +27,9 @@ demo: $(DEMO_INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest
+
+faults: $(TEST_INSTALLED)
+	$(BIN)/python -m pytest -m faults tests/faults
 
 lint: $(TEST_INSTALLED)
 	$(BIN)/ruff check

@@ -1,0 +1,203 @@
+"""Points that a worker passes on a task's way: it tells the test of each, and goes on when the test lets it.
+
+So the test knows exactly how far a worker is, and can do to it, or to Redis, what it likes meanwhile. The product
+knows nothing of this: `install` wraps redis-py's connections and a few of the product's internals, in the test's own
+processes. A point has a role (monitor, child, or the name of a worker that is not looked at so closely), a name, and
+the tasks that it is about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+
+from delayed import _channel, _page, _runner, _scripts
+
+_TASK = re.compile(rb'task-(\w)')
+_SCRIPTS = {name: script.name for script in _scripts.ALL for name in (script.sha, script.source)}
+
+
+class _Reporter:
+    """This process's line to the test. Each thread of each process has a connection of its own."""
+
+    def __init__(self):
+        self.path = None
+        self.worker = None
+        self.monitor = None
+        self.children = []
+        self.current = ()  # the task that was sent or received last
+        self._connections = {}
+        os.register_at_fork(after_in_child=self._forget_connections)
+
+    def reach(self, name, tasks=None):
+        """`tasks`: the names of those that it is about; by default the one that was sent or received last."""
+        if self.path is None:
+            return
+        tasks = self.current if tasks is None else tasks
+        pid = os.getpid()
+        role = self.worker if self.monitor is None else 'monitor' if pid == self.monitor else 'child'
+        self._exchange({'role': role, 'name': name, 'tasks': list(tasks), 'pid': pid,
+                        'child': self._child() if role == 'monitor' else pid})
+
+    def _child(self):
+        """The process that has the task, or will have it."""
+        noted = self.noted_child()
+        return noted or (self.children[-1] if self.children else None)
+
+    def noted_child(self):
+        return None
+
+    def _exchange(self, message):
+        thread = threading.get_ident()
+        connection = self._connections.get(thread)
+        try:
+            if connection is None:
+                connection = self._connections[thread] = socket.socket(socket.AF_UNIX)
+                connection.connect(self.path)
+            connection.sendall(json.dumps(message).encode() + b'\n')
+            connection.recv(1)
+        except OSError:
+            pass  # the test is over
+
+    def _forget_connections(self):
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+
+_reporter = _Reporter()
+reach = _reporter.reach
+
+
+def report_to(path, worker):
+    """All points of this process, and of those it forks, are told to the test at the socket `path`."""
+    _reporter.path, _reporter.worker = path, worker
+
+
+def install(worker, connection_class, half=None):
+    """Makes points of what `worker` does in this process and its children. `half`: the task whose payload is to stay
+    half sent until the test lets go."""
+    _reporter.monitor = os.getpid()
+    _reporter.noted_child = lambda: worker._child_pid
+    _wrap_fork()
+    _wrap_connection(connection_class)
+    _wrap_writer(half)
+    _wrap_reader()
+    _wrap_slot()
+
+
+def _in_monitor():
+    return os.getpid() == _reporter.monitor
+
+
+def _wrap_fork():
+    fork = os.fork
+
+    def forking():
+        pid = fork()
+        if pid:
+            _reporter.children.append(pid)
+        return pid
+
+    os.fork = forking
+
+
+def _wrap_connection(cls):
+    """Before each call to Redis, and after its reply was read."""
+    send_command, read_response = cls.send_command, cls.read_response
+
+    def send(self, *args, **kwargs):
+        name = _call_name(args)
+        if name is not None:
+            reach('before ' + name, _tasks_in(args))
+        result = send_command(self, *args, **kwargs)
+        self.called = name, args  # now: to connect sends and reads, too
+        return result
+
+    def read(self, *args, **kwargs):
+        (name, command), self.called = getattr(self, 'called', (None, ())), (None, ())
+        reply = read_response(self, *args, **kwargs)
+        if name is not None:
+            reach('after ' + name, _tasks_in((command, reply)))
+        return reply
+
+    cls.send_command, cls.read_response = send, read
+
+
+def _call_name(args):
+    if args[0] not in ('EVALSHA', 'EVAL'):
+        return 'BLPOP' if args[0] == 'BLPOP' else None
+    name = _SCRIPTS[args[1]]
+    return 'take ' + args[3 + int(args[2])] if name == 'dequeue' else name
+
+
+def _tasks_in(value):
+    """The names of the tasks that a call speaks of, in order."""
+    if isinstance(value, (list, tuple)):
+        return [name for item in value for name in _tasks_in(item)]
+    return [name.decode() for name in _TASK.findall(value)] if isinstance(value, bytes) else []
+
+
+def _wrap_writer(half):
+    """Before and after each message."""
+    send = _channel.Writer.send
+
+    def sending(self, message):
+        if _in_monitor():
+            kind = 'payload'
+            _reporter.current = _tasks_in(message)
+        else:
+            kind = 'report' if message[:1] == _runner.ENDED else 'timeout'
+        reach('before %s' % kind)
+        if half is not None and _in_monitor() and half in _reporter.current:
+            _send_half(send, self, message)
+        else:
+            send(self, message)
+        reach('after %s' % kind)
+
+    _channel.Writer.send = sending
+
+
+def _send_half(send, writer, message):
+    import signal
+    child = _reporter.noted_child()
+    os.kill(child, signal.SIGSTOP)  # it reads nothing meanwhile, so the pipe fills
+    send(writer, message)
+    os.kill(child, signal.SIGCONT)
+    assert writer.pending, 'the payload is too small'
+    reach('half payload')
+
+
+def _wrap_reader():
+    """After the child has a payload, and after the monitor has a report."""
+    receive, next_message = _channel.Reader.receive, _channel.Reader.next
+
+    def receiving(self):
+        message = receive(self)
+        if message is not None:
+            _reporter.current = _tasks_in(message)
+            reach('received')
+        return message
+
+    def reading(self):
+        message = next_message(self)
+        if message is not None and _in_monitor() and message[:1] == _runner.ENDED:
+            reach('report read')
+        return message
+
+    _channel.Reader.receive, _channel.Reader.next = receiving, reading
+
+
+def _wrap_slot():
+    """Before and after the child notes how far it is."""
+    step = _page.Slot.step
+
+    def note(self, value):
+        reach('before %s is noted' % value.name.lower())
+        step.fset(self, value)
+        reach('after %s is noted' % value.name.lower())
+
+    _page.Slot.step = property(step.fget, note)

@@ -1,0 +1,83 @@
+"""Every step of a task's way, and everything that can happen there. The table is in table.py.
+
+The ordinary run tries every eleventh cell; `pytest -m faults tests/faults`, or `make faults`, tries all.
+"""
+
+import os
+import sys
+
+import pytest
+
+from delayed.errors import ServerNotFound
+
+from . import page
+from .faults import FAULTS
+from .runner import Crew
+from .steps import DEQUEUED, STEPS
+from .table import cells, rows
+
+LANES = 10  # cells wait far more than they work
+CELLS = cells()
+
+
+@pytest.fixture(scope='module')
+def crew(request):
+    """Runs the chosen cells, in the order of the tests."""
+    chosen = [item.callspec.params['cell'] for item in request.session.items
+              if item.module is request.module and hasattr(item, 'callspec') and 'cell' in item.callspec.params]
+    crew = Crew(list(dict.fromkeys(chosen)), LANES)
+    yield crew
+    crew.close()
+
+
+def check(crew, cell):
+    error, _ = crew.result(cell)
+    if isinstance(error, ServerNotFound) and not os.environ.get('CI'):
+        pytest.skip(str(error))
+    if error is not None:
+        raise error
+
+
+if sys.platform == 'linux':  # states of processes are read from /proc
+    @pytest.mark.parametrize('cell', CELLS[::11], ids=str)
+    def test_holds_at(crew, cell):
+        check(crew, cell)
+
+    @pytest.mark.faults
+    @pytest.mark.parametrize('cell', CELLS, ids=str)
+    def test_each_holds_at(crew, cell):
+        check(crew, cell)
+
+
+class TestTheTable:
+    def test_names_each_step_once(self):
+        assert len({step.name for step in STEPS}) == len(STEPS)
+
+    @pytest.mark.parametrize('step, entries', rows(), ids=lambda value: getattr(value, 'name', ''))
+    def test_allows_a_task_to_run_again_only_where_the_guarantee_does(self, step, entries):
+        for fault, entry in zip(FAULTS, entries):
+            if 'again' in entry.split('/'):
+                assert requeues_by_choice(step) or may_run_again(step, fault), fault.name
+
+    @pytest.mark.parametrize('step, entries', rows(), ids=lambda value: getattr(value, 'name', ''))
+    def test_loses_replies_at_calls_alone(self, step, entries):
+        assert (entries[-1] != '-') == step.calls
+
+    def test_is_in_the_documentation_as_it_is_here(self):
+        assert page.is_up_to_date(), 'run: python -m tests.faults --write'
+
+
+def may_run_again(step, fault):
+    """The guarantee: both its processes die after it has begun and before its release arrives, or its worker is frozen
+    or cut off for longer than the lease."""
+    dies = {'child': fault.kills in ('child', 'both') or step.childless,
+            'monitor': fault.kills in ('monitor', 'both') or step.alone}
+    if step.alone:  # its child is all that is left of its worker
+        frozen = fault.freezes == 'child'
+    else:
+        frozen = fault.freezes in ('monitor', 'both')
+    return step.place == DEQUEUED and (step.begun and all(dies.values()) or frozen or fault.name == 'worker cut off')
+
+
+def requeues_by_choice(step):
+    return 'on_crash' in step.name
