@@ -33,7 +33,7 @@ def _made(make):
     except Unavailable as error:
         if os.environ.get('CI'):
             raise
-        pytest.skip(str(error))
+        pytest.skip('no peer: %s' % str(error).splitlines()[0])
 
 
 @pytest.fixture(params=['peer_on_this_python', 'peer_on_python_2'])

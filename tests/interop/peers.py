@@ -16,7 +16,8 @@ from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
 CACHE = Path(__file__).resolve().parents[2] / '.cache' / 'peers'
 PUBLISHED = ('delayed==0.5.1b2', 'redis==3.5.3')  # its other requirement, hiredis, only makes it faster
-_INSTALL = ('-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check', '--no-deps')
+_INSTALL = ('-m', 'pip', 'install', '--quiet', '--no-input', '--disable-pip-version-check', '--retries', '2',
+            '--no-deps')
 _LAST_PYTHON_2 = '2.7.18'
 
 
@@ -25,7 +26,7 @@ class NoInterpreter(Exception):
 
 
 class Unavailable(Exception):
-    """The environment could not be made: most likely no package registry can be reached."""
+    """The environment could not be made: most likely no package registry can be reached. The first line says why."""
 
 
 class Peer(NamedTuple):
@@ -107,5 +108,6 @@ def run(*command: str, **environ: str) -> str:
     except OSError as error:
         raise Unavailable('cannot run %s: %s' % (command[0], error)) from error
     if done.returncode:
-        raise Unavailable('%s failed:\n%s' % (' '.join(command), '\n'.join(done.stderr.splitlines()[-20:])))
+        *_, last = done.stderr.splitlines() or ['exit status %d' % done.returncode]
+        raise Unavailable('%s\nis how this ended: %s\n%s' % (last, ' '.join(command), done.stderr))
     return done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from keys import await_nothing_left, runs
+from steps import await_nothing_left, runs
 
 from waiting import wait_until
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from keys import await_end, await_nothing_left, await_runs, leftovers, runs
+from steps import await_end, await_nothing_left, await_runs, enqueue, leftovers, runs
 
 from delayed.queue import Queue
-from delayed.task import Task
 from waiting import wait_until
 
 #: Tasks enqueued so are lost as soon as they are taken. Their workers, with options of their own, let them run.
@@ -16,7 +15,7 @@ LOST_AT_ONCE = {'default_timeout': 0, 'requeue_timeout': 0}
 class TestItsSweeper:
     def test_brings_back_what_somebody_of_ours_dequeued_by_hand_and_kept(self, theirs, conn):
         queue = Queue('default', conn, **LOST_AT_ONCE)
-        queue.enqueue(Task(None, 'chores', 'record', (1,)))
+        enqueue(queue, 'record', 1)
         assert queue.dequeue()
         sweep_until_back(theirs, queue)
         theirs.work('PreforkedWorker')
@@ -25,7 +24,7 @@ class TestItsSweeper:
 
     @pytest.mark.parametrize('worker, heir', [('ForkedWorker', 'theirs'), ('PreforkedWorker', 'ours')])
     def test_brings_back_what_our_worker_ran_when_it_was_killed(self, request, theirs, ours, queue, conn, worker, heir):
-        theirs.hand().enqueue('hold', 1, 1)
+        enqueue(queue, 'hold', 1)
         killed = ours.work(worker, lease=1)
         await_runs(conn, 1)
         killed.kill()
@@ -38,8 +37,8 @@ class TestItsSweeper:
         assert leftovers(conn) == [], 'our sweep drops what the old one left of the lease'
 
     @pytest.mark.parametrize('peer', ['peer_on_this_python'], indirect=True)
-    def test_leaves_alone_what_our_worker_goes_on_renewing(self, theirs, ours, conn):
-        ours.hand().enqueue('hold', 1, 1)
+    def test_leaves_alone_what_our_worker_goes_on_renewing(self, theirs, ours, queue, conn):
+        enqueue(queue, 'hold', 1)
         ours.work('PreforkedWorker', lease=3)
         await_runs(conn, 1)
         first_end = end_of_lease(conn)
@@ -76,7 +75,7 @@ class TestOurSweeps:
         assert queue.dead_len() == 0
 
     def test_drop_the_count_of_losses_of_a_task_that_its_worker_has_finished(self, theirs, ours, queue, conn):
-        theirs.hand().enqueue('hold', 1, 1)
+        enqueue(queue, 'hold', 1)
         killed = ours.work('ForkedWorker', lease=1)
         await_runs(conn, 1)
         killed.kill()

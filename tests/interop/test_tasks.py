@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from keys import await_end, await_nothing_left, await_runs, leftovers, runs
+from steps import await_end, await_nothing_left, await_runs, enqueue, leftovers, runs
 
 from delayed.task import Task
 
@@ -42,8 +42,8 @@ class TestTasksThatWeEnqueued:
         assert task == {'id': 1, 'module_name': 'chores', 'func_name': 'record', 'args': (1,),
                         'kwargs': {'plain': 'text'}, 'timeout': 60000}
 
-    def test_run_on_its_worker_after_ours_was_told_to_stop_at_once(self, theirs, ours, conn, worker):
-        ours.hand().enqueue('hold', 1, 1)
+    def test_run_on_its_worker_after_ours_was_told_to_stop_at_once(self, theirs, ours, queue, conn, worker):
+        enqueue(queue, 'hold', 1)
         stopped = ours.work(worker)
         await_runs(conn, 1)
         for signum in (signal.SIGTERM, signal.SIGINT):  # two of a kind might arrive as one
@@ -55,7 +55,7 @@ class TestTasksThatWeEnqueued:
         await_nothing_left(conn)
 
     def test_run_on_its_worker_after_they_were_set_aside_and_put_back(self, theirs, queue, conn):
-        queue.enqueue(Task(None, 'chores', 'record', (1,)))
+        enqueue(queue, 'record', 1)
         task = queue.dequeue()
         queue.ledger.set_aside(task.data, task.tokens, 'a reason')
         hand = theirs.hand()
@@ -79,7 +79,7 @@ class TestMovesByHand:
 
     def test_of_ours_leave_the_peer_nothing_to_repair(self, theirs, queue, conn):
         for number in range(4):
-            queue.enqueue(Task(None, 'chores', 'record', (number,)))
+            enqueue(queue, 'record', number)
         released, requeued = queue.dequeue(), queue.dequeue()
         assert queue.release(released)
         assert queue.requeue(requeued)

@@ -1,10 +1,16 @@
-"""What a test looks for in Redis, and what the tasks tell it there."""
+"""What tests of both sides do, and what they look for in Redis."""
 
 from __future__ import annotations
 
+from delayed.task import Task
 from waiting import wait_until
 
 _OF_THE_TESTS = {b'runs', b'named', b'go'}
+
+
+def enqueue(queue, function, number):
+    """Enqueues a task of ours."""
+    return queue.enqueue(Task(None, 'chores', function, (number,)))
 
 
 def runs(conn):
