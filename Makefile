@@ -20,6 +20,7 @@ help:
 	@echo 'make faults    try each fault at each step of a task, in some minutes'
 	@echo 'make lint      check style and types'
 	@echo 'make coverage  run all tests and show which lines none of them ran'
+	@echo 'make bench     compare the speed with that of other libraries, some 15 minutes (QUICK=1: one)'
 	@echo 'make clean     remove whatever these commands made'
 
 demo: $(DEMO_INSTALLED)
@@ -40,6 +41,9 @@ coverage: $(TEST_INSTALLED)
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+bench: $(DEMO_INSTALLED)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick,--write)
 
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info htmlcov .coverage .coverage.*

@@ -1,0 +1,107 @@
+"""Who is compared, and how each is set up: the fastest recommended settings that keep the guarantee named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, Tuple
+
+#: redis-py's parser in C, which each library names as an extra or a requirement of its own, ours too.
+_HIREDIS = 'hiredis==3.5.0'
+_NEWEST = ('redis==8.1.0', _HIREDIS)
+_UVLOOP = 'uvloop==0.23.0'
+_FORKED = ', forked'
+
+AT_LEAST_ONCE, AT_MOST_ONCE = 'at least once', 'at most once'
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row.
+
+    name: in tables. environment: where its packages are; rows may share it.
+    packages: pinned, with the newest redis-py that they run with. None: this checkout's wheel is installed too.
+    side: its module in `sides/`. worker: the command; the program stands in the environment's `bin`.
+    guarantee: what becomes of a task whose worker is killed while it runs. runs_in: where tasks run.
+    forked: each task has a process of its own.
+    """
+
+    name: str
+    environment: str
+    packages: Tuple[str, ...]
+    side: str
+    worker: Tuple[str, ...]
+    guarantee: str
+    runs_in: str
+    forked: bool = False
+    environ: Dict[str, str] = field(default_factory=dict)
+    note: str = ''
+
+
+def _delayed(name: str, environment: str, packages: Tuple[str, ...], forked: bool) -> Contestant:
+    worker = 'ForkedWorker' if forked else 'PreforkedWorker'
+    return Contestant(
+        name + _FORKED * forked, environment, packages, 'side_delayed', ('python', '-m', 'side_delayed', worker),
+        AT_LEAST_ONCE, 'a fresh child' if forked else 'a child', forked)
+
+
+def _rq(forked: bool) -> Contestant:
+    return Contestant(
+        'rq' + _FORKED * forked, 'rq', ('rq==3.0.0', 'click==8.5.1', 'croniter==7.0.0', *_NEWEST), 'side_rq',
+        ('rq', 'worker', '--quiet', '--url', 'unix://{socket}', '--worker-class',
+         'rq.Worker' if forked else 'rq.SimpleWorker', 'bench'),
+        AT_MOST_ONCE, 'a fresh child' if forked else 'the worker', forked,
+        note='a task whose worker was killed is listed as failed')
+
+
+_CELERY = Contestant(
+    'celery', 'celery', ('celery==5.7.0', 'kombu==5.7.0', 'packaging==26.3', *_NEWEST), 'side_celery',
+    ('celery', '--app', 'side_celery', '--quiet', 'worker', '--concurrency', '1', '--loglevel', 'WARNING',
+     '--without-gossip', '--without-mingle', '--without-heartbeat'),
+    AT_LEAST_ONCE, 'a child', note='acks_late, reject_on_worker_lost')
+
+
+def _taskiq(broker: str, guarantee: str) -> Contestant:
+    return Contestant(
+        'taskiq (%s)' % broker, 'taskiq', ('taskiq==0.13.0', 'taskiq-redis==1.2.4', *_NEWEST, _UVLOOP), 'side_taskiq',
+        ('taskiq', 'worker', 'side_taskiq:broker', '--workers', '1', '--log-level', 'WARNING', '--ack-type',
+         'when_executed'),
+        guarantee, 'a child, up to 100 coroutines', environ={'BENCH_BROKER': broker})
+
+
+OURS = _delayed('delayed (this)', 'ours', _NEWEST, False)
+OURS_FORKED = _delayed('delayed (this)', 'ours', _NEWEST, True)
+PUBLISHED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), False)
+PUBLISHED_FORKED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), True)
+HUEY = Contestant(
+    'huey', 'huey', ('huey==3.5.4', *_NEWEST), 'side_huey',
+    ('huey_consumer', 'side_huey.huey', '--workers', '1', '--quiet'), AT_MOST_ONCE, 'a thread of the worker')
+RQ_FORKED = _rq(forked=True)
+_OLD = ('delayed==0.5.1b2', 'redis==3.5.3', _HIREDIS)
+
+PREFORKED = (
+    OURS,
+    PUBLISHED,
+    _delayed('delayed 0.5.1b2, redis-py 3.5.3', 'published-redis3', _OLD, False),
+    _rq(forked=False),
+    HUEY,
+    Contestant('dramatiq', 'dramatiq', ('dramatiq==2.2.1', *_NEWEST), 'side_dramatiq',
+               ('dramatiq', 'side_dramatiq', '--processes', '1', '--threads', '8', '--skip-logging'), AT_LEAST_ONCE,
+               'a child, 8 threads'),
+    _CELERY,
+    Contestant('arq', 'arq', ('arq==0.28.0', 'redis==5.3.1', _HIREDIS, _UVLOOP), 'side_arq',
+               ('arq', 'side_arq.WorkerSettings'), AT_LEAST_ONCE, 'the worker, up to 10 coroutines',
+               note='polls every 5 ms instead of 500 ms'),
+    Contestant('saq', 'saq', ('saq==0.26.4', 'typing_extensions==4.16.0', 'redis==7.4.1', _HIREDIS, _UVLOOP),
+               'side_saq', ('saq', '--quiet', 'side_saq.settings'), AT_LEAST_ONCE, 'the worker, up to 10 coroutines',
+               note='retries=3, or a lost task would be aborted'),
+    _taskiq('list', AT_MOST_ONCE),
+    _taskiq('stream', AT_LEAST_ONCE),
+)
+
+# Celery's `--max-tasks-per-child 1` is left out: its pool replaces a child that ended every other second.
+FORKED = (
+    OURS_FORKED,
+    PUBLISHED_FORKED,
+    _delayed('delayed 0.5.1b2, redis-py 3.5.3', 'published-redis3', _OLD, True),
+    RQ_FORKED,
+)

@@ -1,0 +1,232 @@
+"""Turns the results into tables in Markdown, and puts them into a page between marks; what people wrote stays."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from .contestants import FORKED, OURS, OURS_FORKED, PREFORKED, PUBLISHED, PUBLISHED_FORKED, RQ_FORKED, Contestant
+from .plot import bars
+from .suite import median
+
+Table = List[Sequence[str]]
+
+
+def _rate(value: float) -> str:
+    return format(int(float('%.3g' % value)), ',')
+
+
+def _times(value: float) -> str:
+    return '%.2f' % value if value < 10 else '%.0f' % value
+
+
+def _micros(value: float) -> str:
+    return _rate(value) if value >= 10 else '%.1f' % value
+
+
+def _megabytes(value: float) -> str:
+    return '%.1f' % (value / 1e6)
+
+
+class Report:
+    """Knows the results by section, row and measure; see suite.py."""
+
+    def __init__(self, kept: Dict[str, Any]) -> None:
+        self._kept = kept
+        self._results: Dict[str, Any] = kept['results']
+
+    def text(self) -> str:
+        return '\n\n'.join('### %s\n\n%s' % block for block in self._blocks())
+
+    def write(self, page: Path, plot: Path) -> None:
+        """Replaces what stands between `<!-- NAME -->` and `<!-- end -->`. Raises `ValueError` if a mark is missing."""
+        text = page.read_text('utf-8')
+        for name, block in self._blocks():
+            text, times = re.subn('(<!-- %s -->\n).*?(\n<!-- end -->)' % re.escape(name),
+                                  lambda match, block=block: match[1] + block + match[2],  # type: ignore[misc]
+                                  text, flags=re.DOTALL)
+            if times != 1:
+                raise ValueError('%s has %d places marked <!-- %s -->' % (page, times, name))
+        page.write_text(text, 'utf-8')
+        plot.write_text(bars('Empty tasks a second, one worker', [
+            (row.name, self._median('preforked', row, 'rate'), row.guarantee) for row in self._rows('preforked')]))
+
+    def _blocks(self) -> Iterator[Tuple[str, str]]:
+        yield 'setting', self._setting()
+        yield 'preforked', _markdown(self._drain('preforked'))
+        yield 'forked', _markdown(self._drain('forked'))
+        yield 'work', _markdown(self._work())
+        yield 'latency', _markdown(self._latency())
+        yield 'enqueue', _markdown(self._enqueue())
+        yield 'memory', _markdown(self._memory())
+        yield 'backlog', _markdown(self._by_size('backlog', (OURS,), '{:,} waiting'))
+        yield 'scaling', _markdown(self._by_size('scaling', PREFORKED, '{} worker(s)'))
+        yield 'naps', _markdown(self._naps())
+        yield 'limits', _markdown(self._limits())
+        yield 'goals', _markdown(self._goals())
+
+    def _setting(self) -> str:
+        kept = self._kept
+        return ('Python %s, Redis %s over a Unix socket, %s. Medians of %d rounds; each had %s tasks a row, %s where '
+                'each task has a process of its own. Meanwhile other programs used %.1f cores (%.1f to %.1f).' % (
+                    platform.python_version(), kept['redis'], _machine(), kept['rounds'],
+                    format(kept['preforked'], ','), format(kept['forked'], ','),
+                    median(kept['others']), min(kept['others']), max(kept['others'])))
+
+    def _rows(self, section: str) -> List[Contestant]:
+        rows = PREFORKED if section != 'forked' else FORKED
+        return [row for row in rows if row.name in self._results.get(section, {})]
+
+    def _values(self, section: str, row: Contestant, measure: str) -> List[float]:
+        values: List[float] = self._results[section][row.name][measure]
+        return values
+
+    def _median(self, section: str, row: Contestant, measure: str) -> float:
+        return median(self._values(section, row, measure))
+
+    def _ratio(self, section: str, row: Contestant, measure: str) -> float:
+        """How many times the row's measure is ours: the median of the rounds' ratios."""
+        base = OURS_FORKED if row.forked else OURS
+        pairs = zip(self._values(section, base, measure), self._values(section, row, measure))
+        return median([ours / theirs for ours, theirs in pairs if theirs])
+
+    def _drain(self, section: str) -> Table:
+        table: Table = [('', 'tasks/s', 'ours is', 'slowest to fastest round', 'guarantee', 'tasks run in')]
+        for row in self._rows(section):
+            rates = self._values(section, row, 'rate')
+            table.append((row.name, _rate(median(rates)), _times(self._ratio(section, row, 'rate')) + ' x',
+                          '%s to %s' % (_rate(min(rates)), _rate(max(rates))), row.guarantee, row.runs_in))
+        return table
+
+    def _work(self) -> Table:
+        table: Table = [('', 'CPU of the worker, µs', 'of it, ours uses', 'CPU of Redis, µs', 'round trips', 'commands',
+                         'bytes to Redis', 'bytes from it')]
+        for section in ('preforked', 'forked'):
+            for row in self._rows(section):
+                found = {measure: self._median(section, row, measure)
+                         for measure in ('cpu_us', 'redis_cpu_us', 'trips', 'commands', 'received', 'sent')}
+                table.append((
+                    row.name, _micros(found['cpu_us']),
+                    _times(self._ratio(section, row, 'cpu_us')), _micros(found['redis_cpu_us']),
+                    *('%.2f' % found[measure] for measure in ('trips', 'commands')),
+                    *(_rate(found[measure]) for measure in ('received', 'sent'))))
+        return table
+
+    def _latency(self) -> Table:
+        table: Table = [('', 'p50, µs', 'p99, µs', 'p50 to ours')]
+        for section in ('preforked', 'forked'):
+            ours = None
+            for row in self._rows(section):
+                waits = sorted(sum(self._results[section][row.name]['waits_us'], []))
+                ours = ours or waits[len(waits) // 2]
+                table.append((row.name, _micros(waits[len(waits) // 2]),
+                              _micros(waits[int(len(waits) * 0.99)]), _times(waits[len(waits) // 2] / ours)))
+        return table
+
+    def _enqueue(self) -> Table:
+        table: Table = [('', 'tasks/s, one by one', 'ours is', 'round trips', 'commands', 'bytes to Redis',
+                         'in bulk, tasks/s')]
+        for row in self._rows('preforked'):
+            many = self._results['preforked'][row.name].get('many_rate')
+            table.append((
+                row.name, _rate(self._median('preforked', row, 'enqueue_rate')),
+                _times(self._ratio('preforked', row, 'enqueue_rate')) + ' x',
+                *('%.2f' % self._median('preforked', row, 'enqueue_' + measure) for measure in ('trips', 'commands')),
+                _rate(self._median('preforked', row, 'enqueue_received')), _rate(median(many)) if many else 'has none'))
+        return table
+
+    def _memory(self) -> Table:
+        table: Table = [('', 'idle, MB', 'afterwards, MB', 'after so many tasks')]
+        for row in self._rows('memory'):
+            table.append((row.name, *(_megabytes(self._median('memory', row, measure))
+                                      for measure in ('idle_bytes', 'after_bytes')),
+                          _rate(self._median('memory', row, 'tasks'))))
+        return table
+
+    def _by_size(self, section: str, rows: Sequence[Contestant], title: str) -> Table:
+        rows = [row for row in rows if row.name in self._results[section]]
+        sizes = list(self._results[section][OURS.name])
+        table: Table = [('', *('%s, tasks/s' % title.format(int(size)) for size in sizes), 'last to first')]
+        for row in rows:
+            rates = [self._median(section, row, size) for size in sizes]
+            table.append((row.name, *map(_rate, rates), _times(rates[-1] / rates[0])))
+        return table
+
+    def _naps(self) -> Table:
+        table: Table = [('', 'tasks/s', 'of the 200 that two could do')]
+        for name, found in self._results['naps'].items():
+            table.append((name, _rate(median(found['rate'])), '%.0f %%' % (median(found['rate']) / 2)))
+        return table
+
+    def _limits(self) -> Table:
+        found = self._results['limits']['all']
+        ours = {'advance': 1e6 / self._median('preforked', OURS, 'rate'),
+                'enqueue': 1e6 / self._median('preforked', OURS, 'enqueue_rate'),
+                'fork': 1e6 / self._median('forked', OURS_FORKED, 'rate'),
+                'wake': median(sum(self._results['preforked'][OURS.name]['waits_us'], []))}
+        table: Table = [('', 'µs', 'our µs a task', 'ours to it')]
+        for name, title in _LIMITS.items():
+            floor = median(found[name])
+            mine = ours.get(name)
+            table.append((title, _micros(floor), *((_micros(mine), _times(mine / floor)) if mine else ('', ''))))
+        return table
+
+    def _goals(self) -> Table:
+        table: Table = [('', 'goal', 'found', '')]
+        for title, goal, found, reached in self._goals_found():
+            table.append((title, goal, found, 'reached' if reached else '**falls short**'))
+        return table
+
+    def _goals_found(self) -> Iterator[Tuple[str, str, str, bool]]:
+        others = [row for row in self._rows('preforked') if 'delayed' not in row.name]
+        fastest = min(others, key=lambda row: self._ratio('preforked', row, 'rate'))
+        goals: Sequence[Tuple[str, float, str, Contestant, str]] = (
+            ('pre-forked drain to 0.5.1b2', 5, 'preforked', PUBLISHED, 'rate'),
+            ('pre-forked drain to the fastest other, %s (%s)' % (fastest.name, fastest.guarantee), 2.5, 'preforked',
+             fastest, 'rate'),
+            ('forked drain to 0.5.1b2', 3.5, 'forked', PUBLISHED_FORKED, 'rate'),
+            ('forked drain to rq', 5, 'forked', RQ_FORKED, 'rate'),
+            ('enqueue to 0.5.1b2', 3, 'preforked', PUBLISHED, 'enqueue_rate'))
+        for title, goal, section, row, measure in goals:
+            found = self._ratio(section, row, measure)
+            yield title, '%g x' % goal, _times(found) + ' x', found >= goal
+        used = self._ratio('preforked', PUBLISHED, 'cpu_us')
+        yield "CPU a task, of 0.5.1b2's", '0.25', '%.2f' % used, used <= 0.25
+        yield from self._latency_goal([*others, PUBLISHED])
+
+    def _latency_goal(self, others: Sequence[Contestant]) -> Iterator[Tuple[str, str, str, bool]]:
+        def middle(row: Contestant) -> float:
+            return median(sum(self._results['preforked'][row.name]['waits_us'], []))
+
+        best = min(others, key=middle)
+        yield ('latency p50, to that of the best other, %s' % best.name, 'below 1',
+               '%.2f' % (middle(OURS) / middle(best)), middle(OURS) < middle(best))
+
+
+_LIMITS = {
+    'advance': 'release a task and take the next: one script, one round trip',
+    'advance_pipelined': 'the same script, a hundred in one go',
+    'enqueue': 'enqueue: one script, one round trip',
+    'enqueue_pipelined': 'the same script, a hundred in one go',
+    'rpush': 'a bare RPUSH, one round trip',
+    'rpush_pipelined': 'RPUSH, a hundred in one go',
+    'pipe': 'a payload to another process over a pipe, and a byte back',
+    'fork': 'fork and end a process that has loaded what a worker has',
+    'wake': 'enqueue until it has come through BLPOP, one script and a pipe',
+}
+
+
+def _machine() -> str:
+    try:
+        models = re.findall(r'^model name\s*: (.*)$', Path('/proc/cpuinfo').read_text(), re.MULTILINE)
+    except OSError:
+        models = []
+    return '%s %s' % ('%d cores of' % len(models) if models else 'a', models[0] if models else platform.machine())
+
+
+def _markdown(table: Table) -> str:
+    header, *rows = table
+    aligned = ['---' if index == 0 else '---:' for index in range(len(header))]
+    return '\n'.join('| %s |' % ' | '.join(cells) for cells in (header, aligned, *rows))

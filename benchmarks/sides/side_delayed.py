@@ -1,0 +1,26 @@
+"""This package and the published 0.5.1b2: one program for both."""
+
+import os
+import sys
+
+import chores
+import redis
+
+from delayed.queue import Queue
+from delayed.task import Task
+
+queue = Queue('bench', redis.Redis(unix_socket_path=os.environ['BENCH_SOCKET']))
+
+
+def enqueue(name, *args):
+    queue.enqueue(Task.create(chores.SIMPLE[name], args))
+
+
+if hasattr(queue, 'enqueue_many'):
+    def enqueue_many(name, number):
+        queue.enqueue_many([Task.create(chores.SIMPLE[name]) for _ in range(number)])
+
+
+if __name__ == '__main__':
+    from delayed import worker
+    getattr(worker, sys.argv[1])(queue).run()
