@@ -32,12 +32,11 @@ class Worker(abc.ABC):
     kill_timeout: seconds between SIGTERM and SIGKILL for a task that is out of time.
     success_handler(task): called in the child after a task has returned.
     error_handler(task, kill_signal, exc_info): after an exception `kill_signal` is `None` and `exc_info` the usual
-    triple;
-        if the task's process was killed, `kill_signal` is the signal's number and `exc_info` `None` (called in the
-        monitor). A task that left by `os._exit` has a `delayed.errors.TaskExited` in its triple, and no traceback.
-    lease: seconds after which a task counts as lost if this worker no longer renews its claim; it does so every
-        third of
-        that. Longer: fewer renewals of long tasks, slower recovery. `None`: the task's timeout and the queue's
+        triple; if the task's process was killed, `kill_signal` is the signal's number and `exc_info` `None` (called in
+        the monitor). A task that left by `os._exit` has a `delayed.errors.TaskExited` in its triple, and no traceback.
+        A task whose arguments ended the process that read them comes without arguments.
+    lease: seconds after which a task counts as lost if this worker no longer renews its claim; it does so every third
+        of that. Longer: fewer renewals of long tasks, slower recovery. `None`: the task's timeout and the queue's
         requeue_timeout, as in 0.5.1b2.
     sweep_interval: seconds between this worker's looks for lost tasks, a third of the lease at most; `None`: it never
         looks.
@@ -45,7 +44,8 @@ class Worker(abc.ABC):
     stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
     on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
     on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill`
-    ends it. Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
+        ends it.
+    Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
     _once: bool

@@ -154,4 +154,5 @@ def test_links_within_the_page_lead_somewhere():
     anchors = [re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings]
     targets = re.findall(r'\]\(([^)]+)\)', README)
     for target in targets:
-        assert target[1:] in anchors if target.startswith('#') else (ROOT / target).exists(), target
+        path, _, anchor = target.partition('#')
+        assert (ROOT / path).exists() if path else anchor in anchors, target
