@@ -12,18 +12,19 @@ from typing import Any, Callable, Optional, Sequence
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
 from ._scripts import Argument, Script
 from .errors import InvalidArgument, WrongType
 
 #: What a call raises when Redis is away or refuses it: worth trying again later.
-Unavailable = (RedisError, OSError)
+Unavailable = (RedisError, RedisClusterException, OSError)
 
 #: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
 HELD_SOCKET_TIMEOUT = 3.0
 _BLOCK = 1.0  # seconds that one wait for a notification lasts
+_TICK = 0.1  # seconds that Redis may be late when it ends a wait
 
 
 def check_client(conn: object) -> None:
@@ -68,13 +69,15 @@ class Caller:
 
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
-        seconds = _block_seconds(seconds, self._socket_timeout())
-        try:
-            return self.command('BLPOP', key, seconds) is not None
-        except ResponseError as error:
-            if 'not an integer' not in str(error):
-                raise
-        time.sleep(seconds)  # Redis 5 waits for whole seconds only
+        timeout = self._socket_timeout()
+        seconds = _block_seconds(seconds, timeout)
+        if timeout is None or timeout > seconds + 2 * _TICK:
+            try:
+                return self.command('BLPOP', key, seconds) is not None
+            except ResponseError as error:
+                if 'not an integer' not in str(error):
+                    raise  # Redis 5 waits for whole seconds only
+        time.sleep(max(seconds, _TICK))
         return self.command('LPOP', key) is not None
 
     def _socket_timeout(self) -> Optional[float]:
@@ -148,7 +151,9 @@ def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
         connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
         connection.send_command(*args)
         return connection.read_response(disable_decoding=True)
-    except ResponseError:
+    except ResponseError as error:
+        if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):
+            connection.disconnect()  # its name may lead to another master by now
         raise
     except BaseException:  # the reply may still be under way: it must not answer the next call
         connection.disconnect()

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from delayed import _scripts
-from delayed._redis import HeldCaller, PooledCaller, caller, check_client
+from delayed._redis import HeldCaller, PooledCaller, Unavailable, caller, check_client
 from delayed.embedded import EmbeddedRedis, find_server
 from delayed.errors import InvalidArgument, ServerNotFound, WrongType
 from delayed.queue import Queue
@@ -60,8 +60,7 @@ def close():
             pool.disconnect()
 
 
-@pytest.fixture(scope='module')
-def cluster():
+def start_cluster():
     """A cluster of one node."""
     for _ in range(20):
         server = EmbeddedRedis('--cluster-enabled', 'yes', tcp=True)
@@ -71,11 +70,16 @@ def cluster():
         except ServerNotFound as error:
             if 'port' not in str(error):  # its own is too high for the one that the nodes talk on, which is 10,000 more
                 raise
-    with server:
-        client = server.client()
-        client.execute_command('CLUSTER', 'ADDSLOTS', *range(16384))
-        wait_until(lambda: client.cluster('info')['cluster_state'] == 'ok', 'the cluster')
-        client.close()
+    client = server.client()
+    client.execute_command('CLUSTER', 'ADDSLOTS', *range(16384))
+    wait_until(lambda: client.cluster('info')['cluster_state'] == 'ok', 'the cluster')
+    client.close()
+    return server
+
+
+@pytest.fixture(scope='module')
+def cluster():
+    with start_cluster() as server:
         yield server
 
 
@@ -218,6 +222,26 @@ class TestAScript:
             held.let_go()
 
 
+class TestAMasterThatBecameAReplica:
+    @pytest.mark.parametrize('hold', [False, True])
+    def test_is_left_for_the_one_that_has_its_name_now(self, conn, redis_server, close, tmp_path, hold):
+        name = tmp_path / 'master'
+        with EmbeddedRedis() as old:
+            name.symlink_to(old.socket_path)
+            calls = caller(close(redis.Redis(unix_socket_path=str(name))))
+            calls = calls.hold() if hold else calls
+            calls.script(_scripts.MAY_SWEEP, ('default_swept',), (1000,))
+            name.unlink()
+            name.symlink_to(redis_server.socket_path)
+            with old.client() as client:
+                client.execute_command('REPLICAOF', '127.0.0.1', 1)
+            with pytest.raises(redis.ResponseError):
+                calls.script(_scripts.MAY_SWEEP, ('default_swept',), (1000,))
+            calls.script(_scripts.MAY_SWEEP, ('default_swept',), (1000,))
+            assert conn.exists('default_swept')
+            calls.let_go()
+
+
 class TestAClientOfItsOwnClass:
     def test_sees_each_command(self, conn, redis_server, close):
         client = close(Counting(unix_socket_path=redis_server.socket_path))
@@ -237,6 +261,13 @@ class TestACluster:
         client.flushall()
         assert not caller(client).wait('{default}_noti')
 
+    def test_that_is_away_is_tried_again_by_a_worker(self, close):
+        with start_cluster() as cluster:
+            client = close(client_of(cluster))
+            client.ping()
+        with pytest.raises(Unavailable):
+            caller(client).command('LLEN', '{default}')
+
 
 class TestWaiting:
     def test_pops_what_comes(self, conn):
@@ -249,6 +280,15 @@ class TestWaiting:
         calls = caller(close(redis_server.client(socket_timeout=timeout, retry=NEVER)))
         calls = calls.hold() if hold else calls
         assert not calls.wait('default_noti')
+        calls.let_go()
+
+    @pytest.mark.parametrize('timeout', [0.02, 0.1, 0.3, 0.5])
+    def test_bears_it_that_redis_ends_it_a_tenth_of_a_second_late(self, redis_server, conn, close, timeout):
+        calls = caller(close(redis_server.client(socket_timeout=timeout, retry=NEVER))).hold()
+        for _ in range(5):
+            assert not calls.wait('default_noti')
+        conn.rpush('default_noti', '1')
+        assert calls.wait('default_noti')
         calls.let_go()
 
     def test_takes_whole_seconds_where_it_can_for_redis_5_knows_no_others(self, proxy):
