@@ -3,10 +3,9 @@
 Start as many as you like, on as many machines as you like.
 """
 
-from tasks import queue
-
 from delayed.logger import logger, setup_logger
 from delayed.worker import PreforkedWorker
+from tasks import queue
 
 
 def succeeded(task):

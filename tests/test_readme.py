@@ -93,9 +93,10 @@ class TestBlocks:
         commands = [command for block in BLOCKS if block.language == 'console' for command in block.commands]
         assert sorted(commands) == sorted([*NOT_RUN, 'python program.py', 'python worker.py'])
 
-    def test_name_the_targets_of_the_makefile(self):
+    def test_type_commands_that_the_makefile_has(self):
         targets = re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
-        assert {'demo', 'test'} <= set(targets)
+        named = re.findall(r'(?:`|\$ )make (\w+)', README)
+        assert {'demo', 'test'} <= set(named) <= set(targets)
 
 
 class TestGettingStarted:
