@@ -20,18 +20,17 @@ def proxy(redis_server, conn):
         yield proxy
 
 
-class FinishesTasks(AbstractBackoff):
-    """Runs whatever waits, as a fast worker would, before the client repeats its call."""
+class Meanwhile(AbstractBackoff):
+    """Does something before the client repeats its call."""
 
-    def __init__(self, queue):
-        self._queue = queue
+    def __init__(self, action):
+        self._action = action
 
     def __deepcopy__(self, memo):
         return self  # the client copies it for each connection
 
     def compute(self, failures):
-        while self._queue.len():
-            self._queue.release(self._queue.dequeue())
+        self._action()
         return 0
 
 
@@ -57,11 +56,23 @@ class TestEnqueueWhoseReplyIsLost:
         assert cut.seen == 2
         assert waiting(conn) == [1]
 
-    def test_adds_the_task_once_even_if_it_was_finished_before_the_client_repeats_it(self, proxy, conn):
+    def test_adds_the_task_once_even_if_it_was_finished_before_the_client_repeats_it(self, proxy, conn, queue):
         cut = proxy.cut('EVALSHA')
-        self.queue(proxy, 3, FinishesTasks(Queue('default', conn))).enqueue(task_of(None))
+        self.queue(proxy, 3, Meanwhile(lambda: queue.release(queue.dequeue()))).enqueue(task_of(None))
         assert cut.seen == 1
         assert keys(conn) == ['default_id']
+
+    def test_adds_the_task_once_even_if_another_thread_enqueued_before_the_client_repeats_it(self, proxy, conn):
+        def enqueue_another():
+            thread = threading.Thread(target=lambda: queue.enqueue(task_of(2)))
+            thread.start()
+            thread.join()
+
+        queue = self.queue(proxy, 3, Meanwhile(enqueue_another))
+        cut = proxy.cut('EVALSHA')
+        queue.enqueue(task_of(1))
+        assert cut.seen == 1
+        assert waiting(conn) == [1, 2]
 
     @pytest.mark.parametrize('fault', ['cut', 'drop'])
     def test_adds_the_task_once_when_the_program_repeats_it(self, proxy, conn, fault):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
+from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
 from delayed import _scripts
@@ -249,6 +249,13 @@ class TestAClientOfItsOwnClass:
         assert client.commands == 1
 
 
+class TestAClientWithOneConnection:
+    def test_has_no_other(self, redis_server, close):
+        client = close(redis_server.client(single_connection_client=True))
+        calls = caller(client)
+        assert calls.command('CLIENT', 'ID') == calls.hold().command('CLIENT', 'ID') == client.client_id()
+
+
 class TestACluster:
     def test_needs_a_name_that_keeps_the_keys_together_and_says_so(self, cluster, close):
         client = close(client_of(cluster))
@@ -375,7 +382,22 @@ class interrupted_when:
         signal.signal(signal.SIGINT, self._before)
 
 
+class NeverAgain(AbstractBackoff):
+    def compute(self, failures):
+        pytest.fail('it is tried again')
+
+
 class TestAHeldConnection:
+    def test_is_not_tried_again_while_redis_is_away_for_a_worker_has_more_to_do(self):
+        with EmbeddedRedis() as server:
+            held = caller(server.client(retry=Retry(NeverAgain(), 3))).hold()
+            held.command('SET', 'a', '1')
+            server.kill()
+            for _ in range(2):
+                with pytest.raises((redis.ConnectionError, OSError)):
+                    held.command('GET', 'a')
+            held.let_go()
+
     def test_is_its_own(self, conn):
         calls = caller(conn)
         assert isinstance(calls, PooledCaller)
