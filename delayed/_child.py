@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -11,11 +12,10 @@ import time
 import warnings
 from typing import Callable, NamedTuple, NoReturn, Optional, Tuple
 
-from . import _fds
+from . import _fds, _streams
 from ._channel import Reader, Writer
 from ._page import Page, Slot
 from ._wakeup import milliseconds
-
 
 _LONGEST_REPORT = 1 << 20  # bytes
 
@@ -126,17 +126,15 @@ def signal_name(signum: int) -> str:
 
 
 def _fork() -> int:
-    for stream in (sys.stdout, sys.stderr):  # or what is buffered would be written twice
-        if stream is not None:
-            try:
-                stream.flush()
-            except Exception:
-                pass  # whatever the program has put there
+    _streams.flush()
     if threading.active_count() == 1:
         return os.fork()
-    with warnings.catch_warnings():  # the child of a program with threads runs Python code: the program's choice
-        warnings.simplefilter('ignore', DeprecationWarning)
-        return os.fork()
+    # The child of a program with threads runs Python code, which newer Pythons warn of: it is the program's choice.
+    warnings.filterwarnings('ignore', category=DeprecationWarning, module=re.escape(__name__))
+    pid = os.fork()
+    if pid == 0:
+        _streams.renew()
+    return pid
 
 
 def _run_and_exit(main: Callable[[int, int], None], tasks_fd: int, results_fd: int) -> NoReturn:
@@ -153,12 +151,10 @@ def _run_and_exit(main: Callable[[int, int], None], tasks_fd: int, results_fd: i
 
 def exit_now(code: int) -> NoReturn:
     """Ends this process without its parent's clean-up, its output flushed."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BaseException:
-            pass
-    os._exit(code)
+    try:
+        _streams.flush()
+    finally:
+        os._exit(code)
 
 
 def _watch_death(pid: int) -> Optional[int]:

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Callable, List, Optional, Tuple
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, RedisError
 
 from ._attempt import Verdict
 from ._lease import Lease
@@ -128,7 +128,13 @@ class Source:
     def sweep(self) -> int:
         """Brings back what is lost, unless the living may not have had the chance to renew."""
         self._hand_back_unanswered()
-        return sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+        try:
+            return sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+        except Unavailable:
+            raise
+        except Exception:
+            logger.exception('requeue_lost of %r failed', self._queue)  # one of the user's own
+            return 0
 
     @property
     def _lease_ms(self) -> Optional[float]:
@@ -177,8 +183,13 @@ class Source:
             lease = self._find_unanswered()
 
 
+class _MethodFailed(RedisError):
+    """A `dequeue` of the user's own failed. It is called again later, as if Redis were away."""
+
+
 class QueueSource(Source):
-    """Calls the methods of a queue class that overrides some of them, with the full lease that `dequeue` grants."""
+    """Calls the methods of a queue class that overrides some of them, with the full lease that `dequeue` grants. One
+    that fails is logged, and stops no worker."""
 
     def __init__(self, queue: Queue, max_losses: int) -> None:
         super().__init__(queue, None, max_losses)
@@ -187,7 +198,13 @@ class QueueSource(Source):
         pass
 
     def take(self, seconds: float) -> Optional[Lease]:
-        task = self._queue.dequeue()
+        try:
+            task = self._queue.dequeue()
+        except RedisError:
+            raise
+        except Exception as error:
+            logger.exception('dequeue of %r failed', self._queue)
+            raise _MethodFailed('%s: %s' % (type(error).__name__, error)) from error
         if task is None:
             return None
         return Lease(task.serialize(), task.tokens, None, '', time.monotonic(), task)
@@ -196,10 +213,16 @@ class QueueSource(Source):
         return done is None or self.settle(done, Verdict.RELEASE), None
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
-        if verdict is Verdict.RELEASE:
-            return self._queue.release(lease.task or self._task_of(lease)) is not False
-        if verdict is Verdict.HAND_BACK:
-            return bool(self._queue.requeue(lease.task or self._task_of(lease)))
+        try:
+            if verdict is Verdict.RELEASE:
+                return self._queue.release(lease.task or self._task_of(lease)) is not False
+            if verdict is Verdict.HAND_BACK:
+                return bool(self._queue.requeue(lease.task or self._task_of(lease)))
+        except RedisError:
+            raise
+        except Exception:  # if it was not done, the task comes back when its lease has ended
+            logger.exception('%s of %r failed', 'release' if verdict is Verdict.RELEASE else 'requeue', self._queue)
+            return True
         return super().settle(lease, verdict, reason)
 
     def _task_of(self, lease: Lease) -> Task:

@@ -80,8 +80,9 @@ def payload_of(size, number=1):
 
 def children(pid):
     """The processes that a process has forked, those that are not reaped too."""
-    lines = subprocess.check_output(['ps', '-A', '-o', 'pid=,ppid='], text=True).splitlines()
-    return {child for child, parent in (map(int, line.split()) for line in lines) if parent == pid}
+    with subprocess.Popen(['ps', '-A', '-o', 'pid=,ppid='], stdout=subprocess.PIPE, text=True) as ps:
+        pairs = [map(int, line.split()) for line in ps.stdout]
+    return {child for child, parent in pairs if parent == pid and child != ps.pid}
 
 
 def remains(conn):
@@ -115,6 +116,7 @@ def has_children():
 
 def run_worker(worker):
     """Runs a worker and checks that it leaves nothing behind in its process."""
+    worker._queue.len()  # opens the client's own connection
     before = open_files(), dispositions()
     worker.run()
     assert (open_files(), dispositions()) == before
