@@ -40,7 +40,8 @@ class Child:
         try:
             pipes += _fds.pipe()
             tasks_read, tasks_write, results_read, results_write = pipes
-            self.pid = _fork()
+            with _fds.sparing(tasks_read, results_write):
+                self.pid = _fork()
             if self.pid == 0:
                 _run_and_exit(main, tasks_read, results_write)
         except BaseException:
@@ -140,7 +141,6 @@ def _fork() -> int:
 def _run_and_exit(main: Callable[[int, int], None], tasks_fd: int, results_fd: int) -> NoReturn:
     code = 1
     try:
-        _fds.close_all_but(tasks_fd, results_fd)
         main(tasks_fd, results_fd)
         code = 0
     except BaseException:

@@ -1,15 +1,18 @@
 """Which descriptors belong to the monitors of this process.
 
-A child closes them all but its own: a pipe ends only when nobody else holds its other end, and a child learns of its
-monitor's death by that.
+No forked process keeps them, whoever forked it: a pipe ends only when nobody else holds its other end, and a child
+learns of its monitor's death by that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Set, Tuple
+import threading
+from typing import Iterator, Set, Tuple
 
 _monitors: Set[int] = set()
+_fork = threading.local()
 
 
 def pipe() -> Tuple[int, int]:
@@ -32,7 +35,19 @@ def close(*fds: int) -> None:
             os.close(fd)
 
 
-def close_all_but(*kept: int) -> None:
-    """In a child: closes what is its monitor's, and any other monitor's of the process it was forked from."""
-    close(*(_monitors - set(kept)))
+@contextlib.contextmanager
+def sparing(*fds: int) -> Iterator[None]:
+    """What this thread forks meanwhile keeps these."""
+    _fork.spared = set(fds)
+    try:
+        yield
+    finally:
+        _fork.spared = set()
+
+
+def _close_in_child() -> None:
+    close(*(_monitors - getattr(_fork, 'spared', set())))
     _monitors.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

@@ -86,7 +86,6 @@ class Monitor:
     def _child_main(self, page: Page, tasks_fd: int, results_fd: int) -> None:
         """In the child."""
         page.pid = os.getpid()
-        self._wakeup.close()
         raise_shield(page, self._program)
         self._source.forget_connection()
         options = self._options

@@ -68,6 +68,8 @@ class Orphan:
         if DEATH_SIGNAL is None:
             return
         signal.signal(DEATH_SIGNAL, self._on_death)
+        # A program that runs its workers in threads may block all signals there.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {DEATH_SIGNAL, signal.SIGALRM} if self._alarm else {DEATH_SIGNAL})
         _libc.prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
 
     @property

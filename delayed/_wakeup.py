@@ -10,14 +10,18 @@ from . import _fds
 
 
 class Wakeup:
-    """`fd` is readable from `wake()` until `drain()`. `wake` may be called by signal handlers and from any thread."""
+    """`fd` is readable from `wake()` until `drain()`. `wake` may be called by signal handlers and from any thread; in a
+    forked process it does nothing, for a file may have the numbers of the descriptors there."""
 
     def __init__(self) -> None:
         self.fd, self._write_fd = _fds.pipe()
+        self._pid = os.getpid()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write_fd, False)
 
     def wake(self) -> None:
+        if os.getpid() != self._pid:
+            return
         try:
             os.write(self._write_fd, b'w')
         except (BlockingIOError, OSError):
@@ -38,8 +42,7 @@ class Wakeup:
         self.drain()
 
     def close(self) -> None:
-        """From now on `wake` does nothing. For a child, too, where the descriptors are closed: a file may have their
-        numbers."""
+        """From now on `wake` does nothing."""
         fds = self.fd, self._write_fd
         self.fd = self._write_fd = -1
         _fds.close(*fds)

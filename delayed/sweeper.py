@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, List, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
 from ._source import SWEEP_LEASE, sweep
 from ._wakeup import Wakeup
@@ -31,28 +31,37 @@ class Sweeper:
         self._queues: List[Queue] = queues
         self._interval = interval
         self._status = Status.STOPPED
-        self._wakeup = Wakeup()
-        self._failing: Dict[Queue, bool] = {}
+        self._wakeup: Optional[Wakeup] = None
 
     def run(self) -> None:
         """Sweeps until `stop()`. An error is logged and survived."""
+        self._wakeup = wakeup = Wakeup()
         self._status = Status.RUNNING
         logger.info('sweeping %s every %g s', ', '.join(queue.name for queue in self._queues), self._interval)
-        while self._status == Status.RUNNING:
-            spared = [queue for queue in self._queues if not self._sweep(queue)]
-            due = time.monotonic() + self._interval
-            while self._status == Status.RUNNING and time.monotonic() < due:
-                # Leases that were spared are swept once it is clear that the living had time to renew them.
-                pause = due - time.monotonic()
-                self._wakeup.wait(min(pause, SWEEP_LEASE / 3) if spared else pause)
-                if self._status == Status.RUNNING and spared:
-                    spared = [queue for queue in spared if not self._sweep(queue)]
-        self._status = Status.STOPPED
+        try:
+            while self._status == Status.RUNNING:
+                self._sweep_all(wakeup)
+        finally:
+            self._wakeup, self._status = None, Status.STOPPED
+            wakeup.close()
 
     def stop(self) -> None:
         """Asks `run` to return. May be called from anywhere, signal handlers too."""
-        self._status = Status.STOPPING
-        self._wakeup.wake()
+        wakeup = self._wakeup
+        if wakeup is not None:
+            self._status = Status.STOPPING
+            wakeup.wake()
+
+    def _sweep_all(self, wakeup: Wakeup) -> None:
+        """Sweeps all queues, and waits for the next time."""
+        spared = [queue for queue in self._queues if not self._sweep(queue)]
+        due = time.monotonic() + self._interval
+        while self._status == Status.RUNNING and time.monotonic() < due:
+            # Leases that were spared are swept once it is clear that the living had time to renew them.
+            pause = due - time.monotonic()
+            wakeup.wait(min(pause, SWEEP_LEASE / 3) if spared else pause)
+            if self._status == Status.RUNNING and spared:
+                spared = [queue for queue in spared if not self._sweep(queue)]
 
     def _sweep(self, queue: Queue) -> bool:
         """Returns `False` if leases were spared that are to be looked at again soon."""
