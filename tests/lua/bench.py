@@ -44,18 +44,18 @@ HOUR = 3_600_000
 class Bench:
     """A server and the keys of one queue in it."""
 
-    def __init__(self, conn, caller, is_real):
+    def __init__(self, conn, limited=None):
+        """`limited`: a client of the user `script`, who gets what each script needs."""
         self.conn = conn
-        self._caller = caller
-        self.is_real = is_real
+        self._limited = limited
 
     def run(self, name, *args):
         """Runs a script. Texts and numbers as the ledger passes them; the reply is Redis' own."""
         keys = KEYS_OF[name]
         script = getattr(_scripts, name.upper())
-        if self.is_real:
+        if self._limited is not None:
             self.conn.acl_setuser('script', enabled=True, nopass=True, reset_keys=True, commands=['+@all'], keys=keys)
-        return self._caller.eval(script.source, len(keys), *keys, *args)
+        return (self._limited or self.conn).eval(script.source, len(keys), *keys, *args)
 
     def give(self, **values):
         """Fills keys: lists as lists, notifications as their number, the others as dicts or bytes."""

@@ -213,7 +213,8 @@ class TestMaySweep:
     def test_notes_when_it_was_asked_for_ten_leases(self, bench):
         with bench.measured() as moments:
             assert bench.run('may_sweep', 15_000) == 0
-        asked, spared = map(float, bench.holds()['swept'].split())
+        asked, spared, shortest, heard = map(float, bench.holds()['swept'].split())
+        assert (shortest, heard) == (15_000, asked)
         assert moments.before - 0.001 <= asked <= moments.after + 0.001
         assert spared == pytest.approx(asked + 15_000, abs=0.002)
         assert 140_000 < bench.conn.pttl('swept') <= 150_000
