@@ -388,7 +388,7 @@ class NeverAgain(AbstractBackoff):
 
 
 class TestAHeldConnection:
-    @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # redis-py < 4.6 leaves a socket open
+    @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # redis-py < 4.6: open sockets
     def test_is_not_tried_again_while_redis_is_away_for_a_worker_has_more_to_do(self):
         with EmbeddedRedis() as server:
             held = caller(server.client(retry=Retry(NeverAgain(), 3))).hold()
