@@ -93,7 +93,10 @@ class Caller:
         """Gives back what `hold` took."""
 
     def forget(self) -> None:
-        """In a forked child: closes its copy of what `hold` took."""
+        """In a forked child: closes its copy of the connection that its monitor uses."""
+        connection = getattr(self._conn, 'connection', None)  # of a client that has a single one
+        if connection is not None:
+            connection.disconnect()  # by its pid it knows not to shut down that of its parent
 
 
 class PooledCaller(Caller):
@@ -137,7 +140,7 @@ class HeldCaller(Caller):
     def let_go(self) -> None:
         self._connection.disconnect()
 
-    forget = let_go  # by its pid a connection knows not to shut down that of its parent
+    forget = let_go
 
 
 def caller(conn: Any) -> Caller:

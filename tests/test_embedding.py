@@ -7,6 +7,7 @@ import threading
 import time
 
 from delayed.constants import Status
+from delayed.queue import Queue
 from delayed.sweeper import Sweeper
 from waiting import wait_until
 from workers import open_files, pass_gate, remains, report, run_worker, task
@@ -109,6 +110,25 @@ class TestAForkOfTheProgram:
         lab.open_gate()
         assert monitor.wait() == 0
         assert {path.read_bytes() for path in tmp_path.iterdir() if path.name.isdigit()} == {b''}
+
+
+class TestAClientWithASingleConnection:
+    def test_may_be_used_in_tasks_and_handlers(self, lab, redis_server, conn, worker_class):
+        def handler(_):
+            for _ in range(300):
+                assert client.incr('default_calls') > 0
+
+        with redis_server.client(single_connection_client=True) as client:
+            client.ping()
+            queue = Queue('default', client)
+            for _ in range(3):
+                queue.enqueue(task('run'))
+            worker = worker_class(queue, success_handler=handler, sweep_interval=0.01)
+            program = lab.start_worker(worker)
+            wait_until(lambda: int(conn.get('default_calls') or 0) == 900)
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 0
+        assert lab.log('ERROR') == []
 
 
 class TestSignalsThatAreBlocked:
