@@ -72,6 +72,11 @@ class TestAQueue:
         assert (one.len(), other.len()) == (1, 0)
         assert other.enqueue(task_of(None)).id == 1
 
+    def test_tells_its_name_and_client(self, conn):
+        queue = Queue('default', conn, requeue_timeout=0.5)
+        assert queue.requeue_timeout == 500
+        assert repr(queue) == '<Queue default on %r>' % conn
+
     def test_makes_no_call_when_it_is_made(self):
         Queue('default', redis.Redis(port=1))
 

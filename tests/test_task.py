@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+from delayed._describe import describe
 from delayed.errors import DelayedError, InvalidArgument, NotImportable, NotPicklable, UnreadablePayload, WrongType
 from delayed.task import Task, get_pickle_protocol_version, set_pickle_protocol_version
 
@@ -246,6 +247,15 @@ class TestAPayload:
         payload = pickle.dumps((1, 'm', 'f', (), {}, None), 0)
         assert Task.deserialize(payload).serialize() == payload
 
+    @pytest.mark.parametrize('payload', [
+        b"(I1\nS'module'\np1\nS'func'\np2\n(I2\nV\xe9\ntp3\n(dp4\nS'b'\nI2\nsI5000\nt.",
+        b'(K\x01U\x06moduleq\x01U\x04funcq\x02(K\x02X\x02\x00\x00\x00\xc3\xa9tq\x03}q\x04U\x01bK\x02sM\x88\x13t.',
+        b'\x80\x02(K\x01U\x06moduleq\x01U\x04funcq\x02K\x02X\x02\x00\x00\x00\xc3\xa9\x86q\x03}q\x04U\x01bK\x02sM\x88\x13t.',
+    ])
+    def test_of_a_producer_in_python_2_is_read(self, payload):
+        assert fields(Task.deserialize(payload)) == (1, 'module', 'func', (2, 'é'), {'b': 2}, 5000)
+        assert describe(payload) == 'task 1 (module.func)'
+
     def test_of_a_list_is_read_too(self):
         assert fields(Task.deserialize(pickle.dumps([1, 'm', 'f', (), {}, None]))) == (1, 'm', 'f', (), {}, None)
 
@@ -326,6 +336,14 @@ class TestACopyOfATask:
         task.tokens = (b'1763904000000.123',)
         made = make(task)
         assert (fields(made), made.data, made.tokens) == (OLD_TASK, OLD_PAYLOADS[4], task.tokens)
+
+
+class TestATaskWithANewId:
+    def test_is_another_task_and_in_nobodys_lease(self):
+        task = Task.deserialize(OLD_PAYLOADS[4])
+        task.tokens = (b'1763904000000.123',)
+        task.id = 18
+        assert (task.data, task.tokens) == (None, ())
 
 
 def run_python(*arguments, cwd):
