@@ -65,13 +65,16 @@ local function take(waiting, notifications, enqueued, dequeued, leases, mode, le
     return {payload, token}
 end
 
--- Returns whether a payload is among the first hundred that wait. To look at all of a million would hold up Redis for 26 ms.
+-- Returns whether a payload is among the first hundred that wait, and their first 4 MB. To look at all of a million would
+-- hold up Redis for 26 ms, and at 100 MB for 220 ms.
 local function waits_near_front(waiting, payload)
+    local bytes_left = 4 * 1024 * 1024
     for index = 0, 99 do
-        local waits = redis.call('lindex', waiting, index)
+        local waits = bytes_left > 0 and redis.call('lindex', waiting, index)
         if not waits or waits == payload then
             return waits == payload
         end
+        bytes_left = bytes_left - #waits
     end
     return false
 end
@@ -114,7 +117,7 @@ end
 -- been lost `max_losses` times, aside. Returns whether it waits again.
 local function lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, default_allowance)
     local times = redis.call('hget', losses, payload)
-    times = (times and times .. ',' or '') .. string.format('%.0f', now_ms())
+    times = (times and times .. ',' or '') .. string.format('%.0f', math.floor(now_ms()))
     local _, commas = string.gsub(times, ',', '')
     redis.call('hset', losses, payload, times)
     if max_losses > 0 and commas + 1 >= max_losses then

@@ -14,7 +14,7 @@
 -- ARGV[6]  how many losses set a task aside; 0: none do
 -- ARGV[7]  default allowance (ms)
 -- ARGV[8]  most tasks, and most notifications, of this batch
--- ARGV[9]  most bytes of this batch's payloads; one task is always done
+-- ARGV[9]  most bytes of the payloads that this batch looks at; one task is always done
 -- Returns  {how many tasks and notifications were repaired, lost before, where it stopped, 1 if there is more}
 -- Newest first and each in front of the last, so that the longest lost ends up next, across batches too.
 -- A crash between batches leaves the longest lost for the next sweep, which puts them in front again.
@@ -39,6 +39,7 @@ for count = 1, most + 1 do
         more = 1
         break
     end
+    bytes_left = bytes_left - #payload
     local renewed = redis.call('hget', leases, score_text(score))
     if (renewed and ARGV[5] == 'all') or (not renewed and score <= lost_before) then
         end_lease(dequeued, leases, payload, score)
@@ -49,7 +50,6 @@ for count = 1, most + 1 do
             lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, ARGV[7])
         end
         repaired = repaired + 1
-        bytes_left = bytes_left - #payload
     else
         bound = '(' .. found[2] -- spared or postponed; those of the same score are, too
     end

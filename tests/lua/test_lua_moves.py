@@ -153,6 +153,14 @@ class TestRelease:
         assert bench.run('release', A, '1000') == 0
         assert bench.holds() == given
 
+    def test_looks_at_four_megabytes_at_most(self, bench):
+        others = [b'%d' % i * 1_000_000 for i in range(6)]
+        bench.give(waiting=[*others[:4], A], notifications=5, enqueued={A: 5})
+        assert bench.run('release', A, '1000') == 2
+        bench.give(waiting=[*others, A], notifications=7, enqueued={A: 5})
+        assert bench.run('release', A, '1000') == 0
+        assert bench.holds()['waiting'][-1] == A
+
     def test_by_payload_alone_leaves_the_list_alone_as_ever(self, bench):
         bench.give(waiting=[A], notifications=1, enqueued={A: 5})
         assert bench.run('release', A, '') == 2

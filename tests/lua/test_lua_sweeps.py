@@ -91,6 +91,15 @@ class TestRequeueLost:
         assert [sweep.step() for _ in range(3)] == [True, True, False]
         assert bench.holds()['waiting'] == payloads
 
+    def test_stops_a_batch_at_so_many_bytes_that_it_postpones_too(self, bench):
+        now = bench.now()
+        payloads = [b'%d' % i * 1000 for i in range(5)]
+        bench.give(waiting=[D], notifications=1, dequeued={
+            **{payload: now - 50 + i for i, payload in enumerate(payloads)}, A: now - 90_000})
+        sweep = Sweep(bench, busy_len=1, postponement=30_000, most_bytes=1500)
+        assert [sweep.step() for _ in range(3)] == [True, True, False]
+        assert bench.holds()['waiting'] == [A, D]
+
     def test_that_is_broken_off_leaves_the_longest_lost_for_the_next_which_puts_them_in_front(self, bench):
         bench.give(dequeued={A: 1000, B: 2000, C: 3000, D: 4000})
         assert Sweep(bench, most=2).step()
