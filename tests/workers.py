@@ -14,7 +14,6 @@ import pickle
 import select
 import signal
 import subprocess
-import sys
 import time
 import traceback
 
@@ -167,7 +166,7 @@ class Program:
 
 
 def _be(function, log):
-    code = 1
+    code, stderr = 1, os.dup(2)  # whatever the function does to its own
     try:
         os.setsid()
         faulthandler.disable()  # a task that crashes on purpose says nothing
@@ -177,9 +176,8 @@ def _be(function, log):
         function()
         code = 0
     except BaseException:
-        traceback.print_exc(file=sys.stderr)
+        os.write(stderr, traceback.format_exc().encode())
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 
