@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import redis
+import redis.asyncio
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
