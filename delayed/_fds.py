@@ -13,26 +13,31 @@ from typing import Iterator, Set, Tuple
 
 _monitors: Set[int] = set()
 _fork = threading.local()
+#: A fork by another thread waits until what is opened or closed here is on record. Signal handlers may fork, too.
+_lock = threading.RLock()
 
 
 def pipe() -> Tuple[int, int]:
     """A pipe whose ends are the monitor's. Neither is inherited by programs that are executed."""
-    ends = os.pipe()
-    _monitors.update(ends)
+    with _lock:
+        ends = os.pipe()
+        _monitors.update(ends)
     return ends
 
 
 def own(fd: int) -> int:
     """Makes `fd` the monitor's."""
-    _monitors.add(fd)
+    with _lock:
+        _monitors.add(fd)
     return fd
 
 
 def close(*fds: int) -> None:
-    for fd in fds:
-        if fd in _monitors:
-            _monitors.discard(fd)
-            os.close(fd)
+    with _lock:
+        for fd in fds:
+            if fd in _monitors:
+                _monitors.discard(fd)
+                os.close(fd)
 
 
 @contextlib.contextmanager
@@ -48,6 +53,7 @@ def sparing(*fds: int) -> Iterator[None]:
 def _close_in_child() -> None:
     close(*(_monitors - getattr(_fork, 'spared', set())))
     _monitors.clear()
+    _lock.release()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_close_in_child)

@@ -87,6 +87,7 @@ class TestRun:
             assert [number for name, number in ran if name == queue.name] == list(range(20))
         assert (open_files(), children(os.getpid())) == before
 
+    @pytest.mark.filterwarnings('ignore:This process .* is multi-threaded:DeprecationWarning')
     def test_works_in_a_child_of_a_program_that_runs_another(self, lab, queue, conn, worker_class):
         """Say, a server that forks, each of its processes with a worker in a thread."""
         with running(worker_class(Queue('another', conn))):
