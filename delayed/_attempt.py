@@ -10,6 +10,9 @@ from typing import Optional
 
 from ._page import Outcome, Step
 
+#: A task has so long at least, in seconds, until it is known to have less: a child needs time to read what it has.
+_READING = 5.0
+
 
 class State(enum.Enum):
     SENDING = 'sending'  # the payload is on its way through the pipe
@@ -88,6 +91,11 @@ class Attempt:
         self.state, signum = ESCALATE[self.state]
         self.deadline = now + self._grace if self.state in ESCALATE else math.inf
         return signum
+
+
+def provisional_timeout(default_timeout: float) -> float:
+    """The timeout, in seconds, that a task has until its child says what its own is."""
+    return max(default_timeout, _READING)
 
 
 def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed: bool) -> Verdict:

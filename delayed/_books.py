@@ -159,6 +159,18 @@ class Books:
             lease.retry(max(lease.due, now + min(delay, (lease.seconds or math.inf) / 4)))
         return True
 
+    def tell(self) -> None:
+        """Tells Redis all it can, now: the next task goes back, for nothing is done for a while, or ever."""
+        if self._hand is not None:
+            self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
+            self._hand = None
+        try:
+            self._source.hand_back_unanswered()
+            for done in list(self._unsettled):
+                self._settle(done)
+        except Unavailable as error:
+            self._postpone(error)
+
     def give_up(self) -> None:
         """The worker stops at once and Redis is away."""
         for done in self._unsettled:

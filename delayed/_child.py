@@ -36,6 +36,7 @@ class Child:
     def __init__(self, page: Page, main: Callable[[int, int], None]) -> None:
         """Forks. `main(tasks_fd, results_fd)` runs in the child, which exits when it returns. Raises `OSError`."""
         self.page = page
+        monitor = os.getpid()
         pipes: Tuple[int, ...] = _fds.pipe()
         try:
             pipes += _fds.pipe()
@@ -45,6 +46,8 @@ class Child:
             if self.pid == 0:
                 _run_and_exit(main, tasks_read, results_write)
         except BaseException:
+            if os.getpid() != monitor:
+                exit_now(1)  # a signal handler of the program's own raised before `_run_and_exit` could catch it
             _fds.close(*pipes)
             raise
         _fds.close(tasks_read, results_write)

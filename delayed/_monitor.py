@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional
 
 from . import _backoff, _runner
-from ._attempt import Attempt, Cause, Verdict, judge
+from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
 from ._books import Books, Done
-from ._child import Child, signal_name
+from ._child import Child, Exit, signal_name
 from ._children import Children
 from ._describe import describe, without_arguments
 from ._lease import Lease
@@ -74,11 +74,13 @@ class Monitor:
             while not (self._stop.wanted and self._books.balanced):
                 lease = self._books.next()
                 if lease is not None:
-                    began = time.monotonic()
-                    self._books.ended(self._attempt(lease), time.monotonic() - began)
+                    self._attempt(lease)
                 elif self._stop.urgent and not self._books.balanced:
                     self._books.give_up()
                     break
+        except BaseException:  # of a signal handler of the program's own: SystemExit, say
+            self._books.tell()
+            raise
         finally:
             self._children.dismiss()
             self._source.close()
@@ -95,31 +97,46 @@ class Monitor:
         _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout() * 1000,
                        options.once).run()
 
-    def _attempt(self, lease: Lease) -> Done:
-        """Has a child run the task. Returns what is to become of it."""
+    def _attempt(self, lease: Lease) -> None:
+        """Has a child run the task, and notes what is to become of it."""
         options = self._options
         try:
             child = self._children.ready()
         except OSError as error:
             logger.error('cannot fork (%s): %s goes back', error, describe(lease.payload))
+            self._books.ended(Done(lease, Verdict.HAND_BACK), 0.0)
             self._pause()
-            return Done(lease, Verdict.HAND_BACK)
+            return
         slot = child.next_slot()
         slot.prepare(lease.tokens)
-        attempt = Attempt(time.monotonic(), options.default_timeout(), options.kill_timeout)
-        self._send(child, attempt, lease.payload)
-        self._children.fork_ahead()
-        self._books.take_ahead(lease)
-        report = self._watch(child, slot, lease, attempt)
-        verdict = judge(slot.step, slot.outcome, attempt.cause, options.requeue_crashed)
-        if report is None or attempt.signalled:
-            self._mourn(child, slot, lease, attempt, verdict)
-        self._children.ended()
+        attempt = Attempt(time.monotonic(), provisional_timeout(options.default_timeout()), options.kill_timeout)
+        try:
+            self._send(child, attempt, lease.payload)
+            self._children.fork_ahead()
+            self._books.take_ahead(lease)
+            report = self._watch(child, slot, lease, attempt)
+        except BaseException:
+            attempt.end(time.monotonic(), Cause.HANDED_BACK, 0.0)
+            self._conclude(child, slot, lease, attempt, None)
+            raise
+        self._conclude(child, slot, lease, attempt, report)
+
+    def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
+        """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""
+        exited = self._children.bury(child) if report is None or attempt.signalled else None
+        verdict = judge(slot.step, slot.outcome, attempt.cause, self._options.requeue_crashed)
+        reason = report or 'its process ended before it could say why'
+        seconds = time.monotonic() - attempt.began
+        if exited is None:
+            self._books.ended(Done(lease, verdict, reason, child, slot), seconds)
+            self._children.ended()
+        else:  # its page may be another child's soon
+            self._books.ended(Done(lease, verdict, reason), seconds)
+            self._mourn(child, slot.step, lease, attempt, verdict, exited)
         if verdict is Verdict.HAND_BACK and attempt.cause is None:
             self._pause()
         else:
             self._unbegun = 0
-        return Done(lease, verdict, report or 'its process ended before it could say why', child, slot)
 
     def _pause(self) -> None:
         self._unbegun += 1
@@ -213,16 +230,15 @@ class Monitor:
         elif self._options.kill_on_partition and lease.seconds and self._books.seconds_away > lease.seconds / 2:
             attempt.end(now, Cause.LEASE_LOST, 0.0)
 
-    def _mourn(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, verdict: Verdict) -> None:
-        """The child died without a report, or is about to: says so, and calls the error handler where its task has
-        failed by that."""
-        exited = self._children.bury(child)
+    def _mourn(self, child: Child, step: Step, lease: Lease, attempt: Attempt, verdict: Verdict, exited: Exit) -> None:
+        """The child died without a report: says so, and calls the error handler where its task has failed by that."""
         why = attempt.cause.value if attempt.cause else 'ended its process' if exited.signum is None else 'crashed'
         logger.error('%s %s: child %d ended with %s; %s',
                      describe(lease.payload), why, child.pid, exited, verdict.value)
-        if verdict is Verdict.RELEASE and slot.step is not Step.ENDED and self._options.handlers.error is not None:
-            task = _read_safely(lease.payload, slot.step)
+        if verdict is Verdict.RELEASE and step is not Step.ENDED and self._options.handlers.error is not None:
+            task = _read_safely(lease.payload, step)
             if task is not None:
+                self._books.tell()  # before: no lease is renewed while the handler runs
                 exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
                 self._options.handlers.failed(task, exited.signum, exc_info)
 

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Deque, NoReturn, Optional, Tuple
 
+from ._attempt import provisional_timeout
 from ._channel import Reader, Writer
 from ._child import exit_now
 from ._describe import describe
@@ -93,7 +94,7 @@ class Runner:
         self._leave_if_copy()
         job.slot.step = Step.READ
         timeout_ms = task.timeout or self._default_timeout_ms
-        if timeout_ms != self._default_timeout_ms:
+        if timeout_ms / 1000 != provisional_timeout(self._default_timeout_ms / 1000):
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout_ms / 1000))
         self._orphan.guard(self._jobs, task, timeout_ms / 1000)
         logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)

@@ -33,6 +33,8 @@ def raise_shield(page: Page, program: Dict[int, Any]) -> None:
     signal.set_wakeup_fd(-1)  # the program's event loop would take the child's signals for its own
     for signum, disposition in program.items():
         signal.signal(signum, handler if is_default(disposition) else disposition)
+    if page.asked_to_end and is_default(program.get(signal.SIGTERM)):
+        die_of(signal.SIGTERM)  # it came before the shield
 
 
 def die_of(signum: int) -> None:

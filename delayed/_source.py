@@ -88,7 +88,7 @@ class Source:
         mark = (begun.tokens[-1], begun.holder) if begun is not None and begun.ahead else (b'', '')
         try:
             released, taken = self._ledger.advance(payload, tokens, mark, READY, self._lease_ms, holder)
-        except Unavailable:
+        except BaseException:  # of a signal's handler, too
             self._unanswered.append((holder, time.monotonic()))
             raise
         if begun is not None:
@@ -127,7 +127,7 @@ class Source:
 
     def sweep(self) -> int:
         """Brings back what is lost, unless the living may not have had the chance to renew."""
-        self._hand_back_unanswered()
+        self.hand_back_unanswered()
         try:
             return sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
         except Unavailable:
@@ -148,7 +148,7 @@ class Source:
         asked, holder = time.monotonic(), self._new_holder()
         try:
             taken = self._ledger.take(mode, self._lease_ms, holder)
-        except Unavailable:
+        except BaseException:  # of a signal's handler, too
             self._unanswered.append((holder, time.monotonic()))
             raise
         return self._lease_of(taken, holder, asked)
@@ -175,7 +175,8 @@ class Source:
                 return lease
         return None
 
-    def _hand_back_unanswered(self) -> None:
+    def hand_back_unanswered(self) -> None:
+        """Gives back what calls without a reply have taken."""
         lease = self._find_unanswered()
         while lease is not None:
             logger.info('queue %s: hands back a task that a call without a reply had taken', self._queue.name)

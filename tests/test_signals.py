@@ -5,14 +5,25 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 import pytest
 
+from delayed._page import Page
+from delayed._shield import raise_shield
 from delayed.queue import Queue
+from delayed.task import Task
 from waiting import wait_until
-from workers import remains, report, run_worker, task, told
+from workers import has_children, open_files, remains, report, run_worker, task, told
 
 STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+class SlowToRead:
+    """Reading it takes longer than a tenth of a second."""
+
+    def __reduce__(self):
+        return time.sleep, (0.11,)
 
 
 def other(signum):
@@ -110,6 +121,15 @@ class TestASignalToTheChild:
         assert program.wait() == 0
 
 
+class TestASignalByTheMonitor:
+    def test_counts_even_if_it_came_before_the_child_could_heed_it(self, lab):
+        page = Page()
+        page.asked_to_end = True
+        program = lab.start(lambda: raise_shield(page, {signal.SIGTERM: signal.SIG_DFL}))
+        assert program.wait() == -signal.SIGTERM
+        page.close()
+
+
 class TestATaskOutOfTime:
     def test_is_ended_by_sigterm(self, lab, queue, conn, worker_class):
         lab.drain(told(worker_class, queue), queue, task('time.sleep', 3600, timeout=0.1), task('run'))
@@ -147,6 +167,13 @@ class TestATaskOutOfTime:
         queue.enqueue(task('stop_worker', timeout=60))
         assert program.wait() == 0
         assert lab.reports() == [['succeeded', 1], ['succeeded', 2]]
+
+    def test_whose_own_timeout_is_longer_is_given_time_to_be_read(self, lab, conn, worker_class):
+        queue = Queue('default', conn, default_timeout=0.01)
+        for name, args in (('run', (SlowToRead(),)), ('run', ()), ('stop_worker', ())):
+            queue.enqueue(task(name, *args, timeout=3600))
+        assert lab.start_worker(told(worker_class, queue)).wait() == 0
+        assert len(lab.reports('ran')) == 2
 
     @pytest.mark.parametrize('timeout', [1e9, 1e12, 1e20, float(sys.maxsize), 1e300])
     def test_has_time_without_end_if_it_asks_for_it(self, lab, queue, conn, worker_class, timeout):
@@ -206,6 +233,46 @@ class TestTheProgramsOwnDispositions:
         queue.enqueue(task('stop_worker'))
         assert lab.start(program).wait() == 0
         assert lab.reports() == [['succeeded', 1]]
+
+    def test_a_handler_that_raises_hands_the_running_task_back_without_a_loss(self, lab, queue, conn, worker_class):
+        class Left(BaseException):
+            pass
+
+        def leave(*_):
+            raise Left
+
+        def program():
+            signal.signal(signal.SIGTERM, leave)
+            before = open_files()
+            with pytest.raises(Left):
+                worker_class(queue, lease=6).run()
+            assert open_files() == before
+            assert not has_children()
+
+        queue.enqueue(task('hold'))
+        queue.enqueue(task('run'))
+        program = lab.start(program)
+        lab.expect('holds')
+        leases = conn.hkeys('default_leases')
+        wait_until(lambda: conn.hkeys('default_leases') != leases, 'a renewal')  # Python swallows what is raised in a fork
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert not conn.exists('default_dequeued', 'default_leases', 'default_losses')
+        assert [Task.deserialize(payload).id for payload in conn.lrange('default', 0, -1)] == [1, 2]
+
+    def test_a_handler_that_raises_leaves_nothing_of_an_idle_worker(self, lab, queue, conn, worker_class):
+        def program():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+            before = open_files()
+            with pytest.raises(SystemExit):
+                worker_class(queue).run()
+            assert open_files() == before
+            assert not has_children()
+
+        program = lab.start(program)
+        wait_until(lambda: conn.info('clients')['blocked_clients'], 'the wait for a task')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
 
     def test_a_wakeup_descriptor_hears_of_no_signal_in_a_child(self, lab, queue, worker_class):
         """An event loop's, say: it would take the child's SIGTERM for its own."""

@@ -97,6 +97,36 @@ class TestATask:
         assert lab.start(program).wait() == 0
         assert (tmp_path / 'out').read_text() == 'before ' + 'x' * 2_000_000 + 'y' * 10 + 'after'
 
+    def test_may_run_where_the_program_has_no_standard_streams(self, lab, queue, conn, worker_class):
+        """As in many a daemon. The monitor's own descriptors have their numbers then."""
+        def program():
+            queue.len()  # opens the client's own connection
+            for fd in (0, 1, 2):
+                os.close(fd)
+            sys.stdin = sys.stdout = sys.stderr = None
+            run_worker(told(worker_class, queue))
+
+        for fd in (0, 1, 2):
+            queue.enqueue(task('os.write', fd, b'something of the task, which should go nowhere'))
+        queue.enqueue(task('run'))
+        queue.enqueue(task('stop_worker'))
+        assert lab.start(program).wait() == 0
+        assert [id for id, *_ in lab.reports('failed')] == [1, 2, 3]
+        assert lab.reports() == [['ran', [], {}], ['succeeded', 4], ['succeeded', 5]]
+        assert remains(conn) == set()
+
+    def test_may_close_the_standard_streams(self, lab, queue, conn, worker_class):
+        lab.drain(told(worker_class, queue), queue, *[task('os.close', fd) for fd in (0, 1, 2)], task('run'))
+        assert lab.reports('succeeded') == [[1], [2], [3], [4], [5]]
+
+    def test_may_become_another_program_and_has_failed_then(self, lab, queue, conn, worker_class):
+        lab.drain(told(worker_class, queue), queue, task('os.execvp', 'true', ['true']),
+                  task('os.execvp', 'sleep', ['sleep', '3600'], timeout=0.2), task('run'))
+        failures = [failure[:3] for failure in lab.reports('failed')]
+        assert failures == [[1, None, 'TaskExited'], [2, signal.SIGTERM, None]]
+        assert lab.reports('ran') == [[[], {}]]
+        assert remains(conn) == set()
+
     def test_that_forks_and_comes_back_twice_is_done_once(self, lab, queue, conn, worker_class):
         lab.drain(told(worker_class, queue), queue, task('fork'), task('run'))
         assert sorted(lab.reports('forked')) == [[False], [True]]
@@ -222,6 +252,14 @@ class TestHandlers:
             [2, 'os', '_exit', [1], {}, 4000],
             [3, 'tasks', 'fail', [], {}, None],
         ]
+
+    def test_that_run_in_the_monitor_have_all_the_time_in_the_world_for_redis_knows_by_then(
+            self, lab, queue, conn, worker_class):
+        worker = worker_class(queue, error_handler=lambda *_: report('dequeued', conn.zcard('default_dequeued')))
+        for _ in range(5):
+            queue.enqueue(task('run'))
+        lab.drain(worker, queue, task('os._exit', 1), task('run'))
+        assert lab.reports('dequeued') == [[0]]
 
     def test_may_stop_the_worker_where_they_run_in_the_monitor(self, lab, queue, worker_class):
         worker = worker_class(queue, error_handler=lambda *_: worker.stop())
