@@ -254,7 +254,8 @@ class TestTheProgramsOwnDispositions:
         program = lab.start(program)
         lab.expect('holds')
         leases = conn.hkeys('default_leases')
-        wait_until(lambda: conn.hkeys('default_leases') != leases, 'a renewal')  # Python swallows what is raised in a fork
+        # Later than any fork: what a handler raises in one, Python swallows.
+        wait_until(lambda: conn.hkeys('default_leases') != leases, 'a renewal')
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
         assert not conn.exists('default_dequeued', 'default_leases', 'default_losses')
