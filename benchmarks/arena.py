@@ -87,9 +87,9 @@ class Arena:
             yield producer
 
     @contextlib.contextmanager
-    def worker(self, contestant: Contestant, wrapper: List[str] = []) -> Iterator[Worker]:  # noqa: B006 - not changed
+    def worker(self, contestant: Contestant) -> Iterator[Worker]:
         program, *args = (part.format(socket=self.server.socket_path) for part in contestant.worker)
-        command = [*wrapper, str(environment_of(contestant) / program), *args]
+        command = [str(environment_of(contestant) / program), *args]
         with open(self._directory / 'output', 'w+b') as output:
             worker = Worker(command, self._environ(contestant), output)
             try:
