@@ -183,10 +183,12 @@ class Books:
         return delay
 
     def _settle_all(self) -> Optional[Lease]:
-        """Returns the next task, if the last release could be joined with taking it."""
+        """Returns the next task, if the last release could be joined with taking it. While Redis is away it is not:
+        what each of the tries may have taken would have to be looked for."""
         lease = None
         while self._unsettled:
-            if len(self._unsettled) == 1 and self._unsettled[0].verdict is Verdict.RELEASE and not self._stop.wanted:
+            joined = len(self._unsettled) == 1 and self._unsettled[0].verdict is Verdict.RELEASE
+            if joined and not self._stop.wanted and not self._outage.seconds:
                 lease = self._advance(None)
             else:
                 self._settle(self._unsettled[0])

@@ -13,6 +13,7 @@ from delayed._lease import Lease
 from delayed._page import Page
 from delayed._source import Source
 from delayed._stop import Stop
+from delayed.embedded import EmbeddedRedis
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import wait_until
@@ -23,9 +24,19 @@ def stop():
     return Stop()
 
 
-def books_of(queue, stop, sweep_interval=0.0):
-    source = Source(queue, 15, 3)
-    return Books(source, sweep_interval, stop, wait=lambda seconds: None, part=lambda child: None)
+@pytest.fixture
+def books_of(stop):
+    sources = []
+
+    def make(queue, sweep_interval=0.0):
+        source = Source(queue, 15, 3)
+        source.open()
+        sources.append(source)
+        return Books(source, sweep_interval, stop, wait=lambda seconds: None, part=lambda child: None)
+
+    yield make
+    for source in sources:
+        source.close()
 
 
 def put_two(queue):
@@ -33,9 +44,9 @@ def put_two(queue):
         queue.enqueue(Task(None, 'tasks', 'run', (number,)))
 
 
-def test_a_task_is_held_although_the_sweep_after_taking_it_failed(queue, conn, stop):
+def test_a_task_is_held_although_the_sweep_after_taking_it_failed(queue, conn, books_of):
     put_two(queue)
-    books = books_of(queue, stop)
+    books = books_of(queue)
     first = books.next()
     conn.delete('default_swept')
     conn.lpush('default_swept', 'not what a sweep expects')
@@ -45,8 +56,8 @@ def test_a_task_is_held_although_the_sweep_after_taking_it_failed(queue, conn, s
     assert conn.zrange('default_dequeued', 0, -1) == [second.payload]
 
 
-def test_a_task_that_came_when_the_worker_was_to_stop_goes_back(queue, conn, stop):
-    books = books_of(queue, stop)
+def test_a_task_that_came_when_the_worker_was_to_stop_goes_back(queue, conn, stop, books_of):
+    books = books_of(queue)
 
     def stop_and_enqueue():
         wait_until(lambda: conn.info('clients')['blocked_clients'], 'the wait for a task')
@@ -63,8 +74,8 @@ def test_a_task_that_came_when_the_worker_was_to_stop_goes_back(queue, conn, sto
     assert conn.llen('default_noti') == 2
 
 
-def test_redis_is_not_back_before_it_has_answered(tmp_path, stop):
-    books = books_of(Queue('default', redis.Redis(unix_socket_path=str(tmp_path / 'nobody'))), stop, None)
+def test_redis_is_not_back_before_it_has_answered(tmp_path, books_of):
+    books = books_of(Queue('default', redis.Redis(unix_socket_path=str(tmp_path / 'nobody'))), None)
     assert books.next() is None
     now = time.monotonic()
     page = Page()
@@ -73,5 +84,24 @@ def test_redis_is_not_back_before_it_has_answered(tmp_path, stop):
     page.close()
 
 
-def test_nothing_is_to_be_kept_where_no_lease_is_renewed_and_nobody_sweeps(queue, stop):
-    assert books_of(queue, stop, None).due(Lease(b'payload', (b'1',), None, '', 0.0), 0.0) == math.inf
+def test_the_tries_of_a_long_outage_leave_little_to_ask_for(books_of):
+    with EmbeddedRedis() as server:
+        with server.client() as conn:
+            queue = Queue('default', conn)
+            put_two(queue)
+            books = books_of(queue, None)
+            first = books.next()
+        server.kill()
+        books.ended(Done(first, Verdict.RELEASE), 1.0)
+        for _ in range(20):
+            assert books.next() is None
+        server.start()
+        with server.client() as conn:
+            put_two(Queue('default', conn))
+            assert books.next() is not None
+            books.tell()
+            assert conn.info('commandstats')['cmdstat_hgetall']['calls'] <= 2
+
+
+def test_nothing_is_to_be_kept_where_no_lease_is_renewed_and_nobody_sweeps(queue, books_of):
+    assert books_of(queue, None).due(Lease(b'payload', (b'1',), None, '', 0.0), 0.0) == math.inf
