@@ -3,10 +3,9 @@
 import os
 import tempfile
 
-from tasks import add, count_words, divide, queue
-
 from delayed.delay import delay, delay_in_time
 from delayed.task import Task
+from tasks import add, count_words, divide, queue
 
 delay = delay(queue)
 delay_in_time = delay_in_time(queue)

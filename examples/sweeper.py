@@ -6,10 +6,9 @@ Workers do that by themselves. A sweeper is for queues whose workers do not: tho
 
 import signal
 
-from tasks import queue
-
 from delayed.logger import setup_logger
 from delayed.sweeper import Sweeper
+from tasks import queue
 
 if __name__ == '__main__':
     setup_logger()
