@@ -26,6 +26,14 @@ class NotPicklable(DelayedError, pickle.PicklingError, TypeError):
     """A task's arguments cannot be pickled; nothing has reached Redis."""
 
 
+class AlreadyRunning(DelayedError, RuntimeError):
+    """`run()` was called while it is under way in another thread. `worker` is whose."""
+
+    def __init__(self, worker: object) -> None:
+        super().__init__('%r runs already, in another thread: make a worker for each' % (worker,))
+        self.worker = worker
+
+
 class UnreadablePayload(DelayedError, ValueError):
     """Bytes that are no task. `payload` holds them, `reason` says why."""
 

@@ -17,10 +17,13 @@ from ._source import SWEEP_LEASE, source_of
 from ._stop import Stop
 from ._wakeup import Wakeup
 from .constants import Status
-from .errors import InvalidArgument, WrongType
+from .errors import AlreadyRunning, InvalidArgument, WrongType
 from .logger import logger
 from .queue import MAX_LOSSES, Queue
 from .task import Task, check_timeout
+
+#: Redis keeps nothing for longer than some multiple of this, in seconds (some 31,000 years).
+_LONGEST_LEASE = 1e12
 
 SuccessHandler = Callable[[Task], object]
 ErrorHandler = Callable[[Task, Optional[int], Optional[ExcInfo]], object]
@@ -48,7 +51,10 @@ class Worker(abc.ABC):
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
-    _once: bool
+    @property
+    @abc.abstractmethod
+    def _once(self) -> bool:
+        """Whether a child runs a single task."""
 
     def __init__(self, queue: Queue, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
                  error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
@@ -66,8 +72,11 @@ class Worker(abc.ABC):
                                       ('on_partition', on_partition, ('wait', 'kill'))):
             if choice not in choices:
                 raise InvalidArgument('%s must be one of %s, not %r' % (name, ', '.join(choices), choice))
-        if lease is not None and lease < 1:
-            raise InvalidArgument('lease must be at least 1 second or None, not %r' % (lease,))
+        if lease is not None and not 1 <= lease <= _LONGEST_LEASE:
+            raise InvalidArgument('lease must be at least 1 second, and at most %g, or None, not %r'
+                                  % (_LONGEST_LEASE, lease))
+        if sweep_interval == 0:
+            raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
         self._queue = queue
         # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
         self._lease = lease if DEATH_SIGNAL is not None else None
@@ -84,6 +93,7 @@ class Worker(abc.ABC):
         self._child_pid: Optional[int] = None
         self._stop = Stop()
         self._wakeup: Optional[Wakeup] = None
+        self._runs_in: Optional[int] = None  # the process: its forks have copies of this worker, which do not run
 
     def run(self) -> None:
         """Works until `stop()` or SIGTERM, SIGINT or SIGHUP; the running task is finished first.
@@ -91,13 +101,16 @@ class Worker(abc.ABC):
         A second signal hands the running task back, and another worker starts it at once. Signals are heeded only in
         the main thread, and only where their disposition is the default: a program's own handler, or `SIG_IGN`,
         stays. On return the program's handlers are back, and no child, descriptor or zombie is left.
-        Raises `redis.exceptions.AuthenticationError` or `NoPermissionError` at the start.
+        Raises `redis.exceptions.AuthenticationError` or `NoPermissionError` at the start, and `AlreadyRunning`.
         """
-        self._status, self._stop, self._wakeup = Status.RUNNING, Stop(self._stop_timeout), Wakeup()
+        if self._runs_in == os.getpid():
+            raise AlreadyRunning(self)
+        self._runs_in, self._stop, self._wakeup = os.getpid(), Stop(self._stop_timeout), Wakeup()
+        self._status = Status.RUNNING
         program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
         installed = self._install_handlers(program)
-        logger.info('%s %d works on queue %s', type(self).__name__, os.getpid(), self._queue.name)
         try:
+            logger.info('%s %d works on queue %s', type(self).__name__, os.getpid(), self._queue.name)
             source = source_of(self._queue, self._lease, self._max_losses)
             Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
         finally:
@@ -105,7 +118,7 @@ class Worker(abc.ABC):
                 signal.signal(signum, program[signum])
             wakeup, self._wakeup = self._wakeup, None
             wakeup.close()
-            self._status = Status.STOPPED
+            self._status, self._runs_in = Status.STOPPED, None
             logger.info('%s %d stopped', type(self).__name__, os.getpid())
 
     def stop(self) -> None:

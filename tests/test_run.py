@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from delayed.constants import Status
+from delayed.errors import AlreadyRunning, InvalidArgument
 from delayed.logger import set_handler
 from delayed.queue import Queue
-from delayed.worker import ForkedWorker, PreforkedWorker
+from delayed.worker import ForkedWorker, PreforkedWorker, Worker
 from waiting import DEADLINE, wait_until
 from workers import children, open_files, pass_gate, remains, report, run_worker, task, told
 
@@ -72,6 +73,23 @@ class TestRun:
             queue.enqueue(task('stop_worker'))
         assert lab.start(program).wait() == 0
         assert [args for args, _ in lab.reports('ran')] == [[0], [1], [2]]
+
+    def test_is_refused_while_it_is_under_way_and_disturbs_nothing(self, lab, queue, worker_class):
+        queue.enqueue(task('hold'))
+        with running(told(worker_class, queue)) as worker:
+            lab.expect('holds')
+            with pytest.raises(AlreadyRunning, match=worker_class.__name__):
+                worker.run()
+            lab.open_gate()
+            lab.expect('succeeded')
+
+    def test_works_for_a_copy_of_a_running_worker_in_a_forked_process(self, lab, queue, worker_class):
+        queue.enqueue(task('hold'))
+        with running(told(worker_class, queue)) as worker:
+            lab.expect('holds')
+            queue.enqueue(task('stop_worker'))
+            assert lab.start_worker(worker).wait() == 0
+            lab.open_gate()
 
     def test_may_be_called_for_two_workers_in_two_threads(self, lab, conn, worker_class):
         conn.ping()
@@ -138,6 +156,26 @@ class TestRun:
             assert worker._status == Status.STOPPING
             lab.open_gate()
         assert worker._status == Status.STOPPED
+
+
+class TestAWorker:
+    def test_is_one_of_two_kinds(self, queue):
+        with pytest.raises(TypeError):
+            Worker(queue)
+
+    @pytest.mark.parametrize('options', [{'lease': 0}, {'lease': 0.9}, {'lease': 1e13}, {'sweep_interval': 0},
+                                         {'sweep_interval': -1}, {'kill_timeout': float('inf')}])
+    def test_refuses_what_it_cannot_do(self, queue, worker_class, options):
+        with pytest.raises(InvalidArgument, match=next(iter(options))):
+            worker_class(queue, **options)
+
+    def test_may_have_the_longest_times(self, lab, conn, worker_class):
+        queue = Queue('default', conn, 1e12, 1e12)
+        lab.drain(told(worker_class, queue, kill_timeout=1e12, lease=1e12, sweep_interval=1e12, stop_timeout=1e12),
+                  queue, task('run', timeout=1e12), task('run'))
+        assert len(lab.reports('ran')) == 2
+        assert remains(conn) == set()
+        assert not any('Redis' in line for line in lab.log())
 
 
 class TestStop:
@@ -355,7 +393,7 @@ class TestAForkedWorker:
             module.write_text('import workers\ndef f(): workers.report("version", %d)' % version)
             queue.enqueue(task('changing.f'))
             assert lab.expect('version') == [version]
-        program.signal(signal.SIGTERM)
+        queue.enqueue(task('stop_worker'))
         assert program.wait() == 0
 
     def test_shows_the_child_of_the_running_task(self, lab, queue, conn):
