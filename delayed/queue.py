@@ -55,7 +55,6 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
-        self._producer = _Producer()
 
     @property
     def name(self) -> str:
@@ -90,11 +89,11 @@ class Queue:
             task.id = ledger.new_id()
         payload = task.serialize()
         allowance_ms = (task.timeout or self.default_timeout) + self._requeue_timeout_ms
-        producer, call = task.enqueue_call = task.enqueue_call or self._producer.next_call()
+        producer, call = task.enqueue_call = task.enqueue_call or _producer.next_call()
         try:
             ledger.enqueue(payload, allowance_ms, producer, call)
         except BaseException:  # that of a signal's handler, too
-            self._producer.drop()  # or a later call would overwrite the record of this one
+            _producer.drop()  # or a later call would overwrite the record of this one
             raise
         task.enqueue_call = None
         logger.debug('queue %s: enqueued task %s', self._name, task.id)
@@ -174,3 +173,6 @@ class _Producer(threading.local):
 
     def drop(self) -> None:
         self._pid = 0
+
+
+_producer = _Producer()

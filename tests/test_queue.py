@@ -151,7 +151,7 @@ class TestEnqueue:
 
     def test_leaves_a_record_of_its_caller_that_expires(self, queue, conn):
         queue.enqueue(task_of(1))
-        queue.enqueue(task_of(2))
+        Queue('default', conn).enqueue(task_of(2))  # as a program does that makes a queue for each call
         record, = (key for key in conn.keys() if b'_producer_' in key)
         assert 500_000 < conn.pttl(record) <= 600_000
 
