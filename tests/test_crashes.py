@@ -109,7 +109,8 @@ class TestAChild:
         queue.enqueue(task('run'))
         os.kill(lab.expect('handler')[0], signal.SIGKILL)
         wait_until(lambda: not remains(conn))
-        program.signal(signal.SIGTERM)
+        queue.enqueue(task('stop_worker'))
+        os.kill(lab.expect('handler')[0], signal.SIGKILL)
         assert program.wait() == 0
         assert lab.reports() == [['ran', [], {}]]
 

@@ -9,6 +9,7 @@ import pytest
 
 from delayed.embedded import EmbeddedRedis
 from delayed.queue import Queue
+from delayed.worker import PreforkedWorker
 from waiting import wait_until
 from workers import pass_gate, remains, report, task, told
 
@@ -37,9 +38,9 @@ TWO_LINES = ['ERROR lost Redis', 'WARNING Redis is back']
 
 
 class TestAnOutage:
-    def test_of_an_idle_worker_costs_two_lines_and_hardly_any_time(self, lab, server, queue, worker_class):
+    def test_of_an_idle_worker_costs_two_lines_and_hardly_any_time(self, lab, server, queue):
         def program():
-            threading.Thread(target=told(worker_class, queue).run, daemon=True).start()
+            threading.Thread(target=told(PreforkedWorker, queue).run, daemon=True).start()
             for _ in range(2):
                 pass_gate()
                 used = resource.getrusage(resource.RUSAGE_SELF)
@@ -113,9 +114,9 @@ class TestAnOutage:
         assert program.wait() == 0
         assert any('may run again' in line for line in lab.log('ERROR'))
 
-    def test_that_outlasts_a_tasks_timeout_does_not_delay_it(self, lab, server, queue, worker_class):
+    def test_that_outlasts_a_tasks_timeout_does_not_delay_it(self, lab, server, queue):
         queue.enqueue(task('hold', timeout=1))
-        program = lab.start_worker(told(worker_class, queue, lease=1, sweep_interval=0.2))
+        program = lab.start_worker(told(PreforkedWorker, queue, lease=1, sweep_interval=0.2))
         lab.expect('holds')
         server.kill()
         assert lab.expect('failed') == [1, signal.SIGTERM, None, None, False]

@@ -100,7 +100,7 @@ class TestAPayload:
     ], ids=['exits', 'exits with 1', 'is killed', 'leaves a copy'])
     def test_that_ends_who_reads_it_ends_the_child_alone(self, lab, queue, conn, worker_class, how):
         put(conn, wire(args=how))
-        lab.drain(told(worker_class, queue), queue, task('run', 'next'))
+        lab.drain(told(worker_class, queue), queue, task('run', 'next')).await_last()
         assert lab.reports('ran') == [[['next'], {}]]
         assert [id for id, *_ in lab.reports('failed')] == [7]
         assert remains(conn) == set()
@@ -113,7 +113,7 @@ class TestAPayload:
             put(conn, wire(args=(Evil(os.fork),)))
         else:
             put(conn, wire(module_name='forks_on_import'))
-        lab.drain(told(worker_class, queue), queue)
+        lab.drain(told(worker_class, queue), queue).await_last()
         assert len(lab.reports('ran')) == 1
         assert lab.reports('succeeded') == [[7], [1]]
         assert remains(conn) == set()

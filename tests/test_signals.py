@@ -117,7 +117,7 @@ class TestASignalToTheChild:
         os.kill(pid, signum)
         lab.open_gate()
         assert lab.expect('succeeded') == [1]
-        program.signal(signal.SIGTERM)
+        queue.enqueue(task('stop_worker'))
         assert program.wait() == 0
 
 
@@ -159,14 +159,6 @@ class TestATaskOutOfTime:
         mine = Queue('default', conn, default_timeout=0.2)
         lab.drain(told(worker_class, mine), mine)
         assert lab.reports('failed') == [[1, 15, None, None, False], [2, 15, None, None, False]]
-
-    def test_that_is_longer_than_its_workers_default_has_it(self, lab, conn, worker_class):
-        queue = Queue('default', conn, default_timeout=1)
-        program = lab.start_worker(told(worker_class, queue))
-        queue.enqueue(task('time.sleep', 1.2, timeout=60))
-        queue.enqueue(task('stop_worker', timeout=60))
-        assert program.wait() == 0
-        assert lab.reports() == [['succeeded', 1], ['succeeded', 2]]
 
     def test_whose_own_timeout_is_longer_is_given_time_to_be_read(self, lab, conn, worker_class):
         queue = Queue('default', conn, default_timeout=0.01)

@@ -128,14 +128,14 @@ class TestATask:
         assert remains(conn) == set()
 
     def test_that_forks_and_comes_back_twice_is_done_once(self, lab, queue, conn, worker_class):
-        lab.drain(told(worker_class, queue), queue, task('fork'), task('run'))
+        lab.drain(told(worker_class, queue), queue, task('fork'), task('run')).await_last()
         assert sorted(lab.reports('forked')) == [[False], [True]]
         assert lab.reports('succeeded') == [[1], [2], [3]]
         assert lab.reports('ran') == [[[], {}]]
         assert remains(conn) == set()
 
     def test_that_forks_and_raises_twice_fails_once(self, lab, queue, conn, worker_class):
-        lab.drain(told(worker_class, queue), queue, task('fork', RuntimeError), task('fork', SystemExit))
+        lab.drain(told(worker_class, queue), queue, task('fork', RuntimeError), task('fork', SystemExit)).await_last()
         assert [[id, name] for id, _, name, *_ in lab.reports('failed')] == [[1, 'RuntimeError'], [2, 'SystemExit']]
         assert remains(conn) == set()
 

@@ -215,11 +215,13 @@ class Lab:
         return self.start(lambda: run_worker(worker))
 
     def drain(self, worker, queue, *tasks):
-        """Has a worker run `tasks` and all that waits, and then end."""
+        """Has a worker run `tasks` and all that waits, and then end. Returns its program."""
         for each in tasks:
             queue.enqueue(each)
         queue.enqueue(task('stop_worker'))
-        assert self.start_worker(worker).wait() == 0
+        program = self.start_worker(worker)
+        assert program.wait() == 0
+        return program
 
     @staticmethod
     def be_silent():
