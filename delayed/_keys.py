@@ -54,7 +54,8 @@ class QueueKeys:
 
     @property
     def swept(self) -> str:
-        """String: when (Unix ms) the last worker swept, and until when renewed leases are spared."""
+        """String: when (Unix ms) the last worker swept, until when renewed leases are spared, and the shortest lease of
+        those who sweep."""
         return self.waiting + '_swept'
 
     def producer(self, name: str) -> str:

@@ -34,6 +34,12 @@ def note(conn, asked_ms_ago):
     conn.set('default_swept', '%.3f %.3f' % (now - asked_ms_ago, now - LONG_AGO_MS))
 
 
+def later(conn, ms):
+    """Lets so much time go by for the note."""
+    asked, spared, shortest, heard = map(float, conn.get('default_swept').split())
+    conn.set('default_swept', '%.3f %.3f %.3f %.3f' % (asked - ms, spared - ms, shortest, heard - ms))
+
+
 class TestWhoAsks:
     def test_may_sweep_where_somebody_asked_within_half_a_lease(self, conn, queue):
         note(conn, 6000)
@@ -43,6 +49,24 @@ class TestWhoAsks:
         note(conn, 8000)
         assert not queue.ledger.may_sweep(15_000)
         assert not queue.ledger.may_sweep(15_000)
+
+    def test_goes_by_the_shortest_lease_of_those_who_ask(self, conn, queue):
+        note(conn, 100)
+        assert queue.ledger.may_sweep(1000)
+        later(conn, 700)
+        assert not queue.ledger.may_sweep(15_000)  # a sweeper's, which knows nothing of the workers'
+
+    def test_forgets_a_short_lease_of_which_it_has_not_heard_for_long(self, conn, queue):
+        note(conn, 100)
+        assert queue.ledger.may_sweep(1000)
+        later(conn, 11_000)
+        assert not queue.ledger.may_sweep(15_000)
+        later(conn, 7000)
+        queue.ledger.may_sweep(15_000)
+        later(conn, 7000)
+        queue.ledger.may_sweep(15_000)
+        later(conn, 7000)
+        assert queue.ledger.may_sweep(15_000)
 
     def test_notices_that_nobody_could_ask_however_short_the_leases_are(self, conn, queue):
         note(conn, 700)
