@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import time
+from concurrent.futures import Future
 
 from .lane import Lane
 from .scene import DEADLINE, Scene, lives
@@ -97,7 +98,7 @@ class Crew:
 
     def __init__(self, cells, lanes):
         self._queue = queue.Queue()
-        self._results = {cell: queue.Queue() for cell in cells}
+        self._results = {cell: Future() for cell in cells}
         for cell in cells:
             self._queue.put(cell)
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(lanes, len(cells)))]
@@ -114,15 +115,15 @@ class Crew:
                     lane = lane or Lane()
                     run_cell(lane, cell)
                 except BaseException as error:
-                    self._results[cell].put((error, time.monotonic() - began))
+                    self._results[cell].set_result((error, time.monotonic() - began))
                 else:
-                    self._results[cell].put((None, time.monotonic() - began))
+                    self._results[cell].set_result((None, time.monotonic() - began))
         if lane is not None:
             lane.close()
 
     def result(self, cell):
         """Waits for a cell. Returns its error, or None, and how many seconds it took."""
-        return self._results[cell].get(timeout=DEADLINE * 60)
+        return self._results[cell].result(DEADLINE * 60)
 
     def close(self):
         """Drops the cells that did not begin, and waits for the others."""

@@ -61,7 +61,8 @@ about to release it and stop                       once   once    again  once   
 released it, and stops                             once   once    once   once   once    once   once      once   once   once   -
 died before it began: about to hand it back        -      once    -      -      once    -      once      once   once   once   once
 died before it began: handed it back               -      once    -      -      once    -      once      once   once   once   -
-crashed: the error handler runs                    -      again   -      -      again   -      failed    failed again  failed -
+crashed: about to release it                       -      again   -      -      again   -      failed    failed again  failed failed
+crashed: released it, and the error handler runs   -      failed  -      -      failed  -      failed    failed failed failed -
 crashed, on_crash='requeue': about to put it back  -      again   -      -      again   -      again     again  again  again  again
 crashed, on_crash='requeue': put it back           -      again   -      -      again   -      again     again  again  again  -
 cannot be loaded: about to set it aside            dead   dead    dead   dead   dead    dead   dead      dead   dead   dead   dead
