@@ -21,7 +21,7 @@ from faults.table import cells  # noqa: E402
 def main():
     parser = argparse.ArgumentParser(prog='python -m tests.faults')
     parser.add_argument('--write', action='store_true', help='write the table into the documentation, and run nothing')
-    parser.add_argument('--lanes', type=int, default=8, help='how many cells run at once')
+    parser.add_argument('--lanes', type=int, default=12, help='how many cells run at once')
     parser.add_argument('parts', nargs='*', help='run only cells with these words in their names')
     options = parser.parse_args()
     if options.write:

@@ -16,7 +16,7 @@ from .runner import Crew
 from .steps import DEQUEUED, STEPS
 from .table import cells, rows
 
-LANES = 10  # cells wait far more than they work
+LANES = 12  # cells wait far more than they work
 CELLS = cells()
 
 
