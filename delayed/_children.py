@@ -27,11 +27,10 @@ class Children:
         self._spare: Optional[Child] = None
         self._parting: List[Child] = []
         self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
-        self._free_pages: List[Page] = []
 
     def ready(self) -> Child:
         """A live child that waits for a task. Raises `OSError` if none can be forked."""
-        self._reap()
+        self.tend()
         if self._current is None:
             self._current, self._spare = self._spare or self._fork(), None
             self._note_pid(self._current.pid)
@@ -62,7 +61,7 @@ class Children:
         """The current child is dead, or is to be: kills it unless it is, and forgets it. Returns how it ended."""
         child.signal(signal.SIGKILL)
         exited = child.await_exit()
-        self._forget(child)
+        child.close()
         self._current = None
         self._note_pid(None)
         return exited
@@ -81,40 +80,28 @@ class Children:
             if not child.wait(deadline):
                 child.signal(signal.SIGKILL)
                 child.await_exit()
-            self._forget(child)
+            child.close()
         self._leaving.clear()
-        for page in self._free_pages:
-            page.close()
-        self._free_pages.clear()
 
     def _fork(self) -> Child:
-        page = self._free_pages.pop() if self._free_pages else Page()
-        page.clear()
-        try:
-            return Child(page, lambda tasks_fd, results_fd: self._main(page, tasks_fd, results_fd))
-        except OSError:
-            self._free_pages.append(page)
-            raise
+        page = Page()
+        return Child(page, lambda tasks_fd, results_fd: self._main(page, tasks_fd, results_fd))
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()
         self._leaving.append((child, time.monotonic() + self._timeout))
 
-    def _reap(self) -> None:
+    def tend(self) -> None:
         """Forgets children that died: those that were to leave, and any that died while it was idle."""
         for leaving in list(self._leaving):
             child, deadline = leaving
             if child.reap() is not None:
                 self._leaving.remove(leaving)
-                self._forget(child)
+                child.close()
             elif time.monotonic() > deadline:
                 child.signal(signal.SIGKILL)
         if self._current is not None and self._current.reap() is not None:
             logger.warning('idle child %d ended with %s', self._current.pid, self.bury(self._current))
         if self._spare is not None and self._spare.reap() is not None:
-            self._forget(self._spare)
+            self._spare.close()
             self._spare = None
-
-    def _forget(self, child: Child) -> None:
-        child.close()
-        self._free_pages.append(child.page)

@@ -78,6 +78,8 @@ class Monitor:
                 elif self._stop.urgent and not self._books.balanced:
                     self._books.give_up()
                     break
+                else:
+                    self._children.tend()
         except BaseException:  # of a signal handler of the program's own: SystemExit, say
             self._books.tell()
             raise
@@ -87,7 +89,6 @@ class Monitor:
 
     def _child_main(self, page: Page, tasks_fd: int, results_fd: int) -> None:
         """In the child."""
-        page.pid = os.getpid()
         raise_shield(page, self._program)
         self._source.forget_connection()
         options = self._options
@@ -126,12 +127,9 @@ class Monitor:
         exited = self._children.bury(child) if report is None or attempt.signalled else None
         verdict = judge(slot.step, slot.outcome, attempt.cause, self._options.requeue_crashed)
         reason = report or 'its process ended before it could say why'
-        seconds = time.monotonic() - attempt.began
-        if exited is None:
-            self._books.ended(Done(lease, verdict, reason, child, slot), seconds)
-            self._children.ended()
-        else:  # its page may be another child's soon
-            self._books.ended(Done(lease, verdict, reason), seconds)
+        self._books.ended(Done(lease, verdict, reason, child, slot), time.monotonic() - attempt.began)
+        self._children.ended()
+        if exited is not None:
             self._mourn(child, slot.step, lease, attempt, verdict, exited)
         if verdict is Verdict.HAND_BACK and attempt.cause is None:
             self._pause()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import enum
 import mmap
-import struct
 from typing import Tuple
 
-_PID, _ASKED, _SLOTS_AT = 0, 8, 64
+_ASKED, _SLOTS_AT = 0, 64
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT = range(4)  # within a slot
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
@@ -96,15 +95,11 @@ class Slot:
 
 
 class Page:
-    """Shared by fork. One of it serves one child after the other."""
+    """Shared by fork, by a monitor and one child."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
         self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(2))
-
-    def clear(self) -> None:
-        """By the monitor: for a new child."""
-        self._memory[:] = bytes(mmap.PAGESIZE)
 
     @property
     def asked_to_end(self) -> bool:
@@ -114,16 +109,3 @@ class Page:
     @asked_to_end.setter
     def asked_to_end(self, asked: bool) -> None:
         self._memory[_ASKED] = asked
-
-    @property
-    def pid(self) -> int:
-        """By the child: who it is; a copy that its task forked is somebody else."""
-        pid: int = struct.unpack_from('=q', self._memory, _PID)[0]
-        return pid
-
-    @pid.setter
-    def pid(self, pid: int) -> None:
-        struct.pack_into('=q', self._memory, _PID, pid)
-
-    def close(self) -> None:
-        self._memory.close()

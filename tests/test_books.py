@@ -81,7 +81,6 @@ def test_redis_is_not_back_before_it_has_answered(tmp_path, books_of):
     page = Page()
     assert books.keep(Lease(b'payload', (b'1',), 15, 'holder', now), now, page.slots[0])
     assert books.seconds_away > 0
-    page.close()
 
 
 def test_the_tries_of_a_long_outage_leave_little_to_ask_for(books_of):

@@ -11,9 +11,7 @@ TOKENS = tuple(b'%.3f' % (1_700_000_000_000 + number / 7) for number in range(8)
 
 @pytest.fixture
 def page():
-    page = Page()
-    yield page
-    page.close()
+    return Page()
 
 
 def in_child(function):
@@ -29,18 +27,16 @@ def in_child(function):
 
 class TestAPage:
     def test_is_empty_at_first(self, page):
-        assert (page.pid, page.asked_to_end) == (0, False)
+        assert not page.asked_to_end
         for slot in page.slots:
             assert (slot.step, slot.outcome, slot.settled, slot.tokens) == (Step.IDLE, Outcome.NONE, False, ())
 
     def test_shows_the_monitor_what_the_child_notes(self, page):
         def note():
-            page.pid = os.getpid()
             page.slots[0].step, page.slots[0].outcome = Step.ENDED, Outcome.FAILED
             page.slots[1].step = Step.BEGUN
 
         in_child(note)
-        assert page.pid not in (0, os.getpid())
         assert (page.slots[0].step, page.slots[0].outcome) == (Step.ENDED, Outcome.FAILED)
         assert (page.slots[1].step, page.slots[1].outcome) == (Step.BEGUN, Outcome.NONE)
 
@@ -56,11 +52,6 @@ class TestAPage:
         assert os.waitpid(pid, 0) == (pid, 0)
         os.close(read_end)
         os.close(write_end)
-
-    def test_is_cleared_for_the_next_child(self, page):
-        page.pid, page.asked_to_end, page.slots[0].tokens = 17, True, TOKENS
-        page.clear()
-        self.test_is_empty_at_first(page)
 
 
 class TestASlot:

@@ -376,6 +376,12 @@ class TestAPreforkedWorker:
 
 
 class TestAForkedWorker:
+    def test_leaves_no_zombie_while_it_is_idle(self, lab, queue, conn):
+        queue.enqueue(task('run'))
+        program = lab.start_worker(ForkedWorker(queue))
+        lab.expect('ran')
+        wait_until(lambda: len(children(program.pid)) == 1, 'the end of the child that has run')
+
     def test_runs_each_task_in_a_child_of_its_own(self, lab, queue):
         lab.drain(ForkedWorker(queue), queue, *[task('where') for _ in range(10)])
         assert len({pid for pid, _ in lab.reports('where')}) == 10

@@ -127,7 +127,6 @@ class TestASignalByTheMonitor:
         page.asked_to_end = True
         program = lab.start(lambda: raise_shield(page, {signal.SIGTERM: signal.SIG_DFL}))
         assert program.wait() == -signal.SIGTERM
-        page.close()
 
 
 class TestATaskOutOfTime:
