@@ -39,13 +39,13 @@ class Cause(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """What becomes of a task."""
+    """What becomes of a task; the values are the words of the log."""
 
-    RELEASE = 'release'
-    HAND_BACK = 'hand back'  # to the front of the list; it has not begun, or is asked back: no loss
-    SET_ASIDE = 'set aside'
-    LOSE = 'lose'  # to the front of the list, counted
-    DROP = 'drop'  # it is another's now: touch nothing
+    RELEASE = 'it does not run again'
+    HAND_BACK = 'it waits again'  # at the front of the list; it has not begun, or is asked back: no loss
+    SET_ASIDE = 'it is set aside'
+    LOSE = 'it waits again, or is set aside if it was lost too often'
+    DROP = 'it is no longer ours'  # touch nothing
 
 
 class Attempt:

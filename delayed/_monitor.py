@@ -66,6 +66,7 @@ class Monitor:
         self._children = Children(self._child_main, options.once, max(options.kill_timeout, 1.0), note_pid)
         self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
         self._unbegun = 0  # how many children in a row died before they began their task
+        self._told_of_stop = False
 
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
@@ -221,6 +222,9 @@ class Monitor:
 
     def _keep(self, slot: Slot, lease: Lease, attempt: Attempt, now: float) -> None:
         """Does what is due while the task runs, and ends it if it must not go on."""
+        if self._stop.wanted and not self._told_of_stop:
+            self._told_of_stop = True
+            logger.info('stopping when %s has ended; a second signal hands it back now', describe(lease.payload))
         if attempt.cause is None and self._stop.urgent:
             attempt.end(now, Cause.HANDED_BACK, min(self._options.kill_timeout, _HAND_BACK_GRACE))
         if not self._books.keep(lease, attempt.began, slot):

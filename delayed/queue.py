@@ -151,11 +151,11 @@ class Queue:
 
     def requeue_dead(self, id: str) -> bool:
         """Puts a task that was set aside back at the end of the list. `False` if there is none with this id."""
-        return self.ledger.requeue_dead(id)
+        return self.ledger.requeue_dead(_checked_letter_id(id))
 
     def delete_dead(self, id: str) -> bool:
         """Deletes a task that was set aside, for good. `False` if there is none with this id."""
-        return self.ledger.delete_dead(id)
+        return self.ledger.delete_dead(_checked_letter_id(id))
 
 
 class _Producer(threading.local):
@@ -176,3 +176,10 @@ class _Producer(threading.local):
 
 
 _producer = _Producer()
+
+
+def _checked_letter_id(id: object) -> str:
+    if not isinstance(id, str):
+        raise WrongType("the id of a dead letter is a string such as '1795445657871.770' (see Queue.dead), not %r"
+                        % (id,))
+    return id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import pickle
 import sys
@@ -209,6 +210,8 @@ def check_importable(func: Callable[..., Any]) -> Tuple[str, str]:
         problem = 'it is defined inside another function'
     elif '.' in qualname:
         problem = 'it is a method'
+    elif inspect.iscoroutinefunction(func):
+        problem = 'it is a coroutine function, which no worker awaits (call asyncio.run in a plain function)'
     else:
         return module_name, qualname
     raise NotImportable('a worker cannot import %r: %s; define a function at the top level of a module and enqueue that'

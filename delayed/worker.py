@@ -9,6 +9,8 @@ import threading
 from types import FrameType
 from typing import Any, Callable, Dict, Optional
 
+from redis.exceptions import AuthenticationError, NoPermissionError
+
 from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
 from ._runner import ExcInfo, Handlers
@@ -113,6 +115,9 @@ class Worker(abc.ABC):
             logger.info('%s %d works on queue %s', type(self).__name__, os.getpid(), self._queue.name)
             source = source_of(self._queue, self._lease, self._max_losses)
             Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
+        except (AuthenticationError, NoPermissionError) as error:
+            logger.error('cannot work on queue %s: %s', self._queue.name, error)
+            raise
         finally:
             for signum in installed:
                 signal.signal(signum, program[signum])
