@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence, Union
 
 import redis
 from redis.backoff import NoBackoff
@@ -65,7 +65,7 @@ class Caller:
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
-        return self._conn.execute_command(*args, NEVER_DECODE=True)
+        return self._conn.execute_command(*_as_text(args), NEVER_DECODE=True)
 
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
@@ -149,10 +149,16 @@ def caller(conn: Any) -> Caller:
     return PooledCaller(conn) if plain and conn.connection is None else Caller(conn)
 
 
+def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
+    """Numbers as text, which is what is sent anyway: hiredis 3.5 crashes where a signal handler raises (as that of
+    Ctrl-C does) while it turns one into text."""
+    return [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]
+
+
 def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
     try:
         connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
-        connection.send_command(*args)
+        connection.send_command(*_as_text(args))
         return connection.read_response(disable_decoding=True)
     except ResponseError as error:
         if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):

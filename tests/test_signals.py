@@ -337,3 +337,24 @@ class TestOutsideTheMainThread:
 
         worker, queue_conn = worker_class(queue), queue._conn
         assert lab.start(program).wait() == 0
+
+
+class TestACallOfRedis:
+    def test_leaves_no_number_to_the_client_to_turn_into_text(self, queue, monkeypatch):
+        """For hiredis crashes where a signal handler raises meanwhile, as that of Ctrl-C does."""
+        def send_command(self, *args, **options):
+            sent.extend(args)
+            return original(self, *args, **options)
+
+        queue.len()  # opens the connection, which says hello by itself
+        connections = queue._conn.connection_pool.connection_class
+        sent, original = [], connections.send_command
+        monkeypatch.setattr(connections, 'send_command', send_command)
+        queue.enqueue(task('run', timeout=1.5))
+        assert queue.requeue(queue.dequeue())
+        assert queue.release(queue.dequeue())
+        assert queue.requeue_lost() == 0
+        assert queue.dead() == []
+        assert queue.dequeue() is None
+        assert len(sent) > 50
+        assert {type(arg) for arg in sent} <= {str, bytes}
