@@ -58,7 +58,7 @@ class Books:
         self._stop = stop
         self._wait = wait
         self._part = part
-        self._outage = Outage()
+        self._outage = Outage(source.longest_pause)
         self._pace = Pace()
         #: What Redis does not know yet, in the order in which it ended.
         self._unsettled: Deque[Done] = deque()

@@ -97,7 +97,7 @@ class Orphan:
             return
         logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid, self._pid)
         source = self._connect()
-        for delay in _backoff.delays(_SETTLE_SECONDS):
+        for delay in _backoff.delays(_SETTLE_SECONDS, source.longest_pause):
             try:
                 with self._lock:
                     for job in unsettled:
@@ -140,7 +140,7 @@ class Orphan:
 
     def _extend_lease(self, source: Source, job: Job, deadline: float) -> None:
         """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""
-        for delay in _backoff.delays(max(0.0, deadline - time.monotonic())):
+        for delay in _backoff.delays(max(0.0, deadline - time.monotonic()), source.longest_pause):
             rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout + self._requeue_timeout
             try:
                 with self._lock:

@@ -12,9 +12,10 @@ from .logger import logger
 
 
 class Outage:
-    """What a worker knows of the state of its Redis."""
+    """What a worker knows of the state of its Redis. most: for how many seconds it does not try again, at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = _backoff.MOST) -> None:
+        self._most = most
         self._worked = False
         self._since: Optional[float] = None
         self._failures = 0
@@ -36,7 +37,7 @@ class Outage:
             self._since = time.monotonic()
             logger.error('lost Redis (%s: %s); trying again until it is back', type(error).__name__, error)
         self._failures += 1
-        return _backoff.delay(self._failures)
+        return _backoff.delay(self._failures, self._most)
 
     def over(self) -> None:
         """Notes that a call worked."""

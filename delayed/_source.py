@@ -10,6 +10,7 @@ from typing import Callable, List, Optional, Tuple
 
 from redis.exceptions import NoPermissionError, RedisError
 
+from . import _backoff
 from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Taken
@@ -42,6 +43,15 @@ class Source:
         self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
         self._calls = 0
         self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
+
+    @property
+    def longest_pause(self) -> float:
+        """For how many seconds, at most, not to try again when Redis could not be asked.
+
+        When it is back, the living have one lease's time to tell that they are. But an outage may last half a lease
+        without being noticed (may_sweep.lua), and begin when two thirds of a lease are left: then it is a sixth.
+        """
+        return _backoff.MOST if self._lease is None else min(_backoff.MOST, self._lease / 8)
 
     def open(self) -> None:
         """Takes a connection of its own."""

@@ -102,5 +102,18 @@ def test_the_tries_of_a_long_outage_leave_little_to_ask_for(books_of):
             assert conn.info('commandstats')['cmdstat_hgetall']['calls'] <= 2
 
 
+@pytest.mark.parametrize('lease, most', [(2, 0.25), (15, 1.875), (60, 3), (None, 3)])
+def test_while_redis_is_away_the_tries_are_so_close_that_no_lease_runs_out_when_it_is_back(tmp_path, stop, lease, most):
+    pauses = []
+    source = Source(Queue('default', redis.Redis(unix_socket_path=str(tmp_path / 'nobody'))), lease, 3)
+    source.open()
+    books = Books(source, None, stop, wait=pauses.append, part=lambda child: None)
+    for _ in range(20):
+        assert books.next() is None
+    source.close()
+    assert max(pauses) <= most
+    assert min(pauses[-10:]) >= most / 2
+
+
 def test_nothing_is_to_be_kept_where_no_lease_is_renewed_and_nobody_sweeps(queue, books_of):
     assert books_of(queue, None).due(Lease(b'payload', (b'1',), None, '', 0.0), 0.0) == math.inf
