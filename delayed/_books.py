@@ -86,10 +86,9 @@ class Books:
         """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
         if self._hand is None:
             self._fetch()
+        if self._hand is not None and (self._stop.wanted or time.monotonic() >= self._hand.due):
+            self.tell()
         lease, self._hand = self._hand, None
-        if lease is not None and (self._stop.wanted or time.monotonic() >= lease.due):
-            self._unsettled.append(Done(lease, Verdict.HAND_BACK))
-            return None
         return lease
 
     def _fetch(self) -> None:

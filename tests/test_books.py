@@ -68,10 +68,26 @@ def test_a_task_that_came_when_the_worker_was_to_stop_goes_back(queue, conn, sto
     thread.start()
     assert books.next() is None
     thread.join()
-    while not books.balanced:
-        assert books.next() is None
+    assert books.balanced
     assert [Task.deserialize(payload).args for payload in conn.lrange('default', 0, -1)] == [(1,), (2,)]
     assert conn.llen('default_noti') == 2
+
+
+def test_a_task_taken_ahead_goes_back_at_once_when_the_worker_is_to_stop(queue, conn, stop, books_of):
+    put_two(queue)
+    put_two(queue)
+    books = books_of(queue)
+    for _ in range(2):  # it knows by then that tasks wait, and that they are short
+        first = books.next()
+        books.ended(Done(first, Verdict.RELEASE), 0.0)
+    first = books.next()
+    books.take_ahead(first)
+    assert conn.llen('default') == 0
+    books.ended(Done(first, Verdict.RELEASE), 0.0)
+    stop.ask(urgent=True)
+    assert books.next() is None
+    assert books.balanced
+    assert conn.llen('default') == 1
 
 
 def test_redis_is_not_back_before_it_has_answered(tmp_path, books_of):
