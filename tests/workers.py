@@ -7,6 +7,7 @@ inherits. The fixture is `lab`.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import logging
 import os
@@ -116,6 +117,7 @@ def has_children():
 def run_worker(worker):
     """Runs a worker and checks that it leaves nothing behind in its process."""
     worker._queue.len()  # opens the client's own connection
+    gc.collect()  # closes those of the process that this one was forked from
     before = open_files(), dispositions()
     worker.run()
     assert (open_files(), dispositions()) == before

@@ -55,7 +55,7 @@ class Scene:
         self.held = {}
         self.passed = []  # all points, in the order in which they were reached
         self.workers = {}
-        self.killed = set()
+        self.killed, self._asked = set(), set()
         self.child = None  # worker A's
         lane.conn.flushall()
         self._queue_options = {'default_timeout': timeout, 'requeue_timeout': 0.5}
@@ -128,6 +128,8 @@ class Scene:
         if signum == signal.SIGKILL:
             self.killed.add(pid)
             self.wait(lambda: not lives(pid), 'the death of %d' % pid)
+        elif signum == signal.SIGTERM:
+            self._asked.add(pid)
         elif signum == signal.SIGSTOP:
             self.wait(lambda: state(pid) in 'TZX', 'the stop of %d' % pid)
 
@@ -218,7 +220,7 @@ class Scene:
     def stop(self):
         """Stops the workers that live, which must end well."""
         for name, process in self.workers.items():
-            if process.status is None:
+            if process.status is None and process.pid not in self._asked:
                 self.wait(lambda process=process: self._works(process), 'the start of worker %s' % name)
                 self.signal(process.pid, signal.SIGTERM)
         for name, process in self.workers.items():

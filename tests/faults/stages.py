@@ -129,11 +129,15 @@ def finds_it_lost(scene, step):
     """T was lost by a worker that is dead, and A is about to bring it back."""
     scene.enqueue('T')
     assert scene.queue.ledger.take('ready', 1, 'somebody:1'), 'it was not there'
+    scene.enqueue('F')
+    ask = monitor('before may_sweep', None)
+    scene.hold(ask)
+    _start(scene)
+    scene.await_hold(ask)
     seconds, microseconds = scene.lane.conn.time()
     now = seconds * 1000 + microseconds // 1000
     scene.lane.conn.set('faults_swept', '%d %d' % (now, now))  # somebody has swept all the time
-    scene.enqueue('F')
-    _start(scene)
+    _pass(scene, step, ask)
 
 
 def dies(scene, step):
