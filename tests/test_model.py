@@ -17,13 +17,15 @@ from model.casts import CASTS, FAULTS, LONG_CASTS, arena_for  # noqa: E402
 from model.machine import LedgerMachine  # noqa: E402
 from model.search import Search  # noqa: E402
 
+#: A search that goes on for longer than this is broken off; that happens to the longest of the long ones alone.
+MOST_WORLDS = 300_000
 LONG = os.environ.get('DELAYED_MODEL') == 'long'
 SETTINGS = settings(deadline=None, derandomize=not LONG, max_examples=3000 if LONG else 100,
                     stateful_step_count=60, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
 def search(conn, cast, sources={}):  # noqa: B006
-    return Search(arena_for(conn, cast, sources), cast).run()
+    return Search(arena_for(conn, cast, sources), cast).run(MOST_WORLDS)
 
 
 class TestEveryInterleaving:
