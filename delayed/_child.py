@@ -15,9 +15,13 @@ from typing import Callable, NamedTuple, NoReturn, Optional, Tuple
 from . import _fds, _streams
 from ._channel import Reader, Writer
 from ._page import Page, Slot
+from ._shield import SignalMask, signals_held
 from ._wakeup import milliseconds
 
 _LONGEST_REPORT = 1 << 20  # bytes
+
+#: What a child does with its ends of the pipes, and with the signals that it is to heed from now on.
+ChildMain = Callable[[int, int, SignalMask], None]
 
 
 class Exit(NamedTuple):
@@ -33,30 +37,33 @@ class Exit(NamedTuple):
 class Child:
     """A child and the monitor's ends of its pipes."""
 
-    def __init__(self, page: Page, main: Callable[[int, int], None]) -> None:
-        """Forks. `main(tasks_fd, results_fd)` runs in the child, which exits when it returns. Raises `OSError`."""
+    def __init__(self, page: Page, main: ChildMain) -> None:
+        """Forks. `main` runs in the child, which exits when it returns. Raises `OSError`."""
         self.page = page
-        monitor = os.getpid()
+        self.pid = 0
+        self._exit: Optional[Exit] = None
+        self._signum: Optional[int] = None  # the last one it was sent
+        self._sent = 0
+        self._death_fd: Optional[int] = None
         pipes: Tuple[int, ...] = _fds.pipe()
         try:
             pipes += _fds.pipe()
             tasks_read, tasks_write, results_read, results_write = pipes
-            with _fds.sparing(tasks_read, results_write):
+            _streams.flush()
+            with _fds.sparing(tasks_read, results_write), signals_held() as mask:
                 self.pid = _fork()
-            if self.pid == 0:
-                _run_and_exit(main, tasks_read, results_write)
+                if self.pid == 0:
+                    _run_and_exit(main, tasks_read, results_write, mask)
         except BaseException:
-            if os.getpid() != monitor:
-                exit_now(1)  # a signal handler of the program's own raised before `_run_and_exit` could catch it
             _fds.close(*pipes)
+            if self.pid:  # the program's own handler of a signal raised, which had waited
+                self.signal(signal.SIGKILL)
+                self.await_exit()
             raise
         _fds.close(tasks_read, results_write)
         os.set_blocking(tasks_write, False)
         os.set_blocking(results_read, False)
         self.writer, self.reader = Writer(tasks_write), Reader(results_read, _LONGEST_REPORT)
-        self._exit: Optional[Exit] = None
-        self._signum: Optional[int] = None  # the last one it was sent
-        self._sent = 0
         self._death_fd = _watch_death(self.pid)
 
     def next_slot(self) -> Slot:
@@ -130,7 +137,6 @@ def signal_name(signum: int) -> str:
 
 
 def _fork() -> int:
-    _streams.flush()
     if threading.active_count() == 1:
         return os.fork()
     # The child of a program with threads runs Python code, which newer Pythons warn of: it is the program's choice.
@@ -141,10 +147,10 @@ def _fork() -> int:
     return pid
 
 
-def _run_and_exit(main: Callable[[int, int], None], tasks_fd: int, results_fd: int) -> NoReturn:
+def _run_and_exit(main: ChildMain, tasks_fd: int, results_fd: int, mask: SignalMask) -> NoReturn:
     code = 1
     try:
-        main(tasks_fd, results_fd)
+        main(tasks_fd, results_fd, mask)
         code = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())

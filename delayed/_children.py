@@ -6,18 +6,17 @@ import signal
 import time
 from typing import Callable, List, Optional, Tuple
 
-from ._child import Child, Exit
+from ._child import Child, ChildMain, Exit
 from ._page import Page
 from .logger import logger
-
-ChildMain = Callable[[Page, int, int], None]
 
 
 class Children:
     """`once`: each child runs one task, and a spare is forked while it does, so that the fork is off the critical
     path."""
 
-    def __init__(self, main: ChildMain, once: bool, timeout: float, note_pid: Callable[[Optional[int]], None]) -> None:
+    def __init__(self, main: Callable[[Page], ChildMain], once: bool, timeout: float,
+                 note_pid: Callable[[Optional[int]], None]) -> None:
         """timeout: seconds that a child has to leave before it is killed."""
         self._main = main
         self._timeout = timeout
@@ -85,7 +84,7 @@ class Children:
 
     def _fork(self) -> Child:
         page = Page()
-        return Child(page, lambda tasks_fd, results_fd: self._main(page, tasks_fd, results_fd))
+        return Child(page, self._main(page))
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()

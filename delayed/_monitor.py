@@ -13,6 +13,7 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Dict, Optional
 
 from . import _backoff, _runner
@@ -24,7 +25,7 @@ from ._describe import describe, without_arguments
 from ._lease import Lease
 from ._orphan import Orphan
 from ._page import Page, Slot, Step
-from ._shield import raise_shield
+from ._shield import SignalMask, raise_shield
 from ._source import Source
 from ._stop import Stop
 from ._wakeup import Wakeup, milliseconds
@@ -63,7 +64,8 @@ class Monitor:
         self._stop = stop
         self._program = program
         self._pid = os.getpid()
-        self._children = Children(self._child_main, options.once, max(options.kill_timeout, 1.0), note_pid)
+        self._children = Children(lambda page: partial(self._child_main, page), options.once,
+                                  max(options.kill_timeout, 1.0), note_pid)
         self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = False
@@ -88,9 +90,9 @@ class Monitor:
             self._children.dismiss()
             self._source.close()
 
-    def _child_main(self, page: Page, tasks_fd: int, results_fd: int) -> None:
+    def _child_main(self, page: Page, tasks_fd: int, results_fd: int, mask: SignalMask) -> None:
         """In the child."""
-        raise_shield(page, self._program)
+        raise_shield(page, self._program, mask)
         self._source.forget_connection()
         options = self._options
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
 from ._runner import ExcInfo, Handlers
-from ._shield import STOPPING, is_default
+from ._shield import STOPPING, as_if_never_here, is_default
 from ._source import SWEEP_LEASE, source_of
 from ._stop import Stop
 from ._wakeup import Wakeup
@@ -144,11 +145,14 @@ class Worker(abc.ABC):
     def _install_handlers(self, program: Dict[int, Any]) -> Dict[int, Any]:
         if threading.current_thread() is not threading.main_thread():
             return {}
-        pid = os.getpid()
+        pid, signals = os.getpid(), itertools.count()
 
         def handler(signum: int, frame: Optional[FrameType]) -> None:
-            if os.getpid() == pid:  # a child that has just been forked is shielded from its group's signals
-                self._ask_to_stop(urgent=self._stop.wanted)
+            if os.getpid() == pid:
+                again = next(signals) > 0  # counted in one step: the next one may interrupt this handler
+                self._ask_to_stop(urgent=again or self._stop.wanted)
+            else:  # a process that the program forked, or a handler
+                as_if_never_here(signum, frame)
 
         mine = {signum: disposition for signum, disposition in program.items() if is_default(disposition)}
         for signum in mine:

@@ -2,13 +2,14 @@
 
 import os
 import resource
+import signal
 import sys
 
 import pytest
 
 from delayed._child import Child
 from delayed._page import Page
-from workers import report
+from workers import has_children, open_files, report
 
 
 class TestForking:
@@ -25,7 +26,7 @@ class TestForking:
                 os.close(fd)
             for _ in range(2):
                 with pytest.raises(OSError):
-                    Child(Page(), lambda tasks_fd, results_fd: None)
+                    Child(Page(), lambda *_: None)
             left = 0
             with pytest.raises(OSError):
                 while True:
@@ -39,16 +40,34 @@ class TestForking:
     def test_bears_a_standard_output_that_cannot_be_flushed(self, lab):
         def program():
             sys.stdout = object()
-            child = Child(Page(), lambda tasks_fd, results_fd: None)
+            child = Child(Page(), lambda *_: None)
             report('ended', child.await_exit().code)
             child.close()
 
         assert lab.start(program).wait() == 0
         assert lab.expect('ended') == [0]
 
+    def test_leaves_nothing_behind_where_a_signal_of_the_meantime_ends_it(self, lab):
+        class Left(BaseException):
+            pass
+
+        def leave(*_):
+            raise Left
+
+        def program():
+            before = open_files()
+            signal.signal(signal.SIGUSR1, leave)
+            os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGUSR1))
+            with pytest.raises(Left):
+                Child(Page(), lambda *_: None)
+            assert open_files() == before
+            assert not has_children()
+
+        assert lab.start(program).wait() == 0
+
     def test_may_be_followed_by_a_signal_although_somebody_else_reaps_the_child(self, lab):
         def program():
-            child = Child(Page(), lambda tasks_fd, results_fd: None)
+            child = Child(Page(), lambda *_: None)
             os.waitpid(child.pid, 0)
             child.signal(15)
             report('ended', child.reap().signum)

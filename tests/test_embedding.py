@@ -82,6 +82,19 @@ class TestAForkOfTheProgram:
         wait_until(lambda: not remains(conn), 'the release')
         wait_until(lambda: not lives(child), 'the end of the child')
 
+    def test_heeds_signals_as_if_there_were_no_worker(self, lab, queue, worker_class):
+        def handler(*_):
+            pid = os.fork()
+            if pid == 0:
+                report('forked')
+                time.sleep(3600)
+            lab.expect('forked')  # Python forgets signals that come before
+            os.kill(pid, signal.SIGTERM)
+            report('ended', os.WTERMSIG(os.waitpid(pid, 0)[1]))
+
+        lab.drain(worker_class(queue, error_handler=handler), queue, task('os._exit', 1))
+        assert lab.reports('ended') == [[signal.SIGTERM]]
+
     def test_may_stop_its_copy_of_the_worker_without_a_trace(self, lab, queue, worker_class, tmp_path):
         def program():
             block_signal()

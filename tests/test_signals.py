@@ -11,6 +11,7 @@ import pytest
 
 from delayed._page import Page
 from delayed._shield import raise_shield
+from delayed._stop import Stop
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import wait_until
@@ -68,6 +69,23 @@ class TestASignalToTheMonitor:
         assert [kind for kind, *_ in lab.reports()] == ['holds', 'succeeded', 'ran', 'succeeded', 'succeeded']
         assert remains(conn) == set()
 
+    def test_and_another_that_interrupts_its_handler_hand_the_running_task_back(
+            self, lab, queue, worker_class, monkeypatch):
+        def ask(stop, urgent=False):
+            if not interrupted:
+                interrupted.append(True)
+                os.kill(os.getpid(), signal.SIGINT)
+            original(stop, urgent)
+
+        interrupted, original = [], Stop.ask
+        monkeypatch.setattr(Stop, 'ask', ask)
+        queue.enqueue(task('hold'))
+        program = lab.start_worker(told(worker_class, queue))
+        lab.expect('holds')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert queue.len() == 1
+
     def test_and_another_hand_back_a_task_that_heeds_no_signal(self, lab, queue, conn, worker_class):
         queue.enqueue(task('ignore', int(signal.SIGTERM)))
         program = lab.start_worker(told(worker_class, queue))
@@ -123,10 +141,14 @@ class TestASignalToTheChild:
 
 class TestASignalByTheMonitor:
     def test_counts_even_if_it_came_before_the_child_could_heed_it(self, lab):
-        page = Page()
-        page.asked_to_end = True
-        program = lab.start(lambda: raise_shield(page, {signal.SIGTERM: signal.SIG_DFL}))
-        assert program.wait() == -signal.SIGTERM
+        def child():
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            os.kill(os.getpid(), signal.SIGTERM)
+            page = Page()
+            page.asked_to_end = True
+            raise_shield(page, {signal.SIGTERM: signal.SIG_DFL}, mask)
+
+        assert lab.start(child).wait() == -signal.SIGTERM
 
 
 class TestATaskOutOfTime:
