@@ -64,7 +64,9 @@ class TestATask:
         assert remains(conn) == set()
 
     def test_of_64_mib_arrives_whole(self, lab, queue, conn, worker_class):
-        lab.drain(worker_class(queue), queue, task('size', b'x' * (64 << 20)))
+        queue.enqueue(task('size', b'x' * (64 << 20)))
+        queue.enqueue(task('stop_worker'))
+        assert lab.start_worker(worker_class(queue)).wait(seconds=300) == 0
         assert lab.reports() == [['size', 64 << 20]]
         assert remains(conn) == set()
 

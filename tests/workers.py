@@ -143,9 +143,9 @@ class Program:
     def signal_group(self, signum):
         os.killpg(self.pid, signum)
 
-    def wait(self):
+    def wait(self, seconds=DEADLINE):
         """Returns the exit code, or the negative number of the signal that ended it."""
-        return wait_until(self._ended, 'the end of process %d' % self.pid)[0]
+        return wait_until(self._ended, 'the end of process %d' % self.pid, seconds)[0]
 
     def await_last(self):
         """Waits until all processes of this program are gone, those that outlive their parents too."""
