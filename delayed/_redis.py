@@ -24,6 +24,7 @@ Unavailable = (RedisError, RedisClusterException, OSError)
 #: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
 HELD_SOCKET_TIMEOUT = 3.0
 _BLOCK = 1.0  # seconds that one wait for a notification lasts
+_CHUNK = 1 << 16  # bytes that are sent at once
 _TICK = 0.1  # seconds that Redis may be late when it ends a wait
 
 
@@ -158,7 +159,7 @@ def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
 def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
     try:
         connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
-        connection.send_command(*_as_text(args))
+        _send(connection, _as_text(args))
         return connection.read_response(disable_decoding=True)
     except ResponseError as error:
         if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):
@@ -167,6 +168,17 @@ def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
     except BaseException:  # the reply may still be under way: it must not answer the next call
         connection.disconnect()
         raise
+
+
+def _send(connection: Any, args: Sequence[Union[str, bytes]]) -> None:
+    """A large argument goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
+    payload of some megabytes would never get through."""
+    if max(map(len, args)) <= _CHUNK:
+        connection.send_command(*args)
+    else:
+        pieces = [memoryview(piece) for piece in connection.pack_command(*args)]
+        connection.send_packed_command(
+            [piece[start:start + _CHUNK] for piece in pieces for start in range(0, len(piece), _CHUNK)])
 
 
 def _block_seconds(seconds: float, socket_timeout: Optional[float]) -> float:

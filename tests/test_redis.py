@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 import redis
@@ -304,6 +305,48 @@ class TestWaiting:
         with pytest.raises(redis.ConnectionError):
             caller(proxy.client(retry=NEVER, socket_timeout=None)).wait('default_noti')
         assert refused.seen == 1
+
+
+def forward_slowly(listener, server_path):
+    """Forwards a connection: what goes to the server, 64 KiB each twentieth of a second."""
+    def send_replies():
+        reply = server.recv(1 << 16)
+        while reply:
+            client.sendall(reply)
+            reply = server.recv(1 << 16)
+
+    client, _ = listener.accept()
+    with client, socket.socket(socket.AF_UNIX) as server:
+        server.connect(server_path)
+        replies = threading.Thread(target=send_replies)
+        replies.start()
+        data = client.recv(1 << 16)
+        while data:
+            server.sendall(data)
+            time.sleep(0.05)
+            data = client.recv(1 << 16)
+        server.shutdown(socket.SHUT_WR)
+        replies.join()
+
+
+class TestASlowNetwork:
+    @pytest.mark.parametrize('hold', [False, True])
+    def test_lets_a_large_payload_through_though_it_takes_longer_than_the_clients_patience(
+            self, redis_server, conn, close, tmp_path, hold):
+        payload = b'x' * (64 << 16)  # 3.2 seconds of this network
+        with socket.socket(socket.AF_UNIX) as listener:
+            path = str(tmp_path / 'slow')
+            listener.bind(path)
+            listener.listen()
+            forwarding = threading.Thread(target=forward_slowly, args=(listener, redis_server.socket_path))
+            forwarding.start()
+            client = close(redis.Redis(unix_socket_path=path, socket_timeout=2, retry=NEVER))
+            calls = caller(client).hold() if hold else caller(client)
+            calls.command('RPUSH', 'large', 'small', payload)
+            calls.let_go()
+            client.connection_pool.disconnect()
+            forwarding.join()
+        assert conn.lrange('large', 0, -1) == [b'small', payload]
 
 
 class TestALostReply:
