@@ -35,9 +35,10 @@ class AlreadyRunning(DelayedError, RuntimeError):
 
 
 class UnreadablePayload(DelayedError, ValueError):
-    """Bytes that are no task. `payload` holds them, `reason` says why."""
+    """Bytes that are no task. `payload` holds them, `reason` says why, in text that any log can hold."""
 
     def __init__(self, reason: str, payload: bytes) -> None:
+        reason = reason.encode('utf-8', 'backslashreplace').decode()
         super().__init__(reason)
         self.reason = reason
         self.payload = payload

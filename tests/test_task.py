@@ -296,6 +296,9 @@ class TestAPayload:
         assert caught.value.payload == payload
         assert str(caught.value) == caught.value.reason
 
+    def test_is_told_in_text_that_any_log_can_hold(self):
+        assert str(UnreadablePayload('\udc80é', b'')).encode() == '\\udc80é'.encode()
+
 
 class TestThePickleProtocol:
     def test_is_the_highest_by_default(self):
