@@ -210,9 +210,15 @@ class TestStop:
         assert remains(conn) == {b'default', b'default_noti', b'default_enqueued'}
 
 
+def start_two(lab, worker):
+    programs = [lab.start_worker(worker) for _ in range(2)]
+    wait_until(lambda: len([line for line in lab.log() if 'works on' in line]) == 2, 'the start of both')
+    return programs
+
+
 class TestManyWorkers:
     def test_run_each_task_once(self, lab, queue, conn, worker_class):
-        programs = [lab.start_worker(worker_class(queue)) for _ in range(2)]
+        programs = start_two(lab, worker_class(queue))
         for number in range(100):
             queue.enqueue(task('run', number))
         wait_until(lambda: not remains(conn))
@@ -222,7 +228,7 @@ class TestManyWorkers:
         assert sorted(args[0] for args, _ in lab.reports('ran')) == list(range(100))
 
     def test_run_each_task_once_where_some_end_their_processes(self, lab, queue, conn, worker_class):
-        programs = [lab.start_worker(told(worker_class, queue)) for _ in range(2)]
+        programs = start_two(lab, told(worker_class, queue))
         for number in range(40):
             queue.enqueue(task('run', number))
             queue.enqueue(task('os._exit', 1))

@@ -16,12 +16,13 @@ RESCUE = 'B', 'running', 'T'  # T runs again, at the healthy worker
 @dataclass(frozen=True)
 class Fault:
     """name: as the documentation says it. strike(scene, cell): does it, lets worker B work, and all go on. kills,
-    freezes: whom of worker A."""
+    freezes: whom of worker A. lease: worker A's, in seconds; longer where it need not run out."""
 
     name: str
     strike: Callable
     kills: str = ''
     freezes: str = ''
+    lease: float = LEASE
 
 
 def _pids(scene, who):
@@ -137,15 +138,15 @@ def _is_renewal(role, name, tasks):
 
 
 FAULTS = [
-    Fault('child killed', kill(('child',)), kills='child'),
+    Fault('child killed', kill(('child',)), kills='child', lease=3 * LEASE),
     Fault('monitor killed', kill(('monitor',)), kills='monitor'),
     Fault('both killed', kill(('child', 'monitor')), kills='both'),
     Fault('child frozen', freeze(('child',)), freezes='child'),
     Fault('monitor frozen', freeze(('monitor',)), freezes='monitor'),
     Fault('both frozen', freeze(('child', 'monitor')), freezes='both'),
-    Fault('Redis restarted', restart_redis),
+    Fault('Redis restarted', restart_redis, lease=3 * LEASE),
     Fault('Redis frozen', freeze_redis),
     Fault('worker cut off', cut_off),
-    Fault('connections cut', cut),
-    Fault('reply lost', lose_reply),
+    Fault('connections cut', cut, lease=3 * LEASE),
+    Fault('reply lost', lose_reply, lease=3 * LEASE),
 ]

@@ -11,10 +11,23 @@ from concurrent.futures import Future
 from .lane import Lane
 from .scene import DEADLINE, Scene, lives
 
+#: A cell that failed while the machine stood still is tried again.
+TRIES = 3
+
 
 def run_cell(lane, cell):
     """Raises `AssertionError` if something does not hold."""
-    scene = Scene(lane, cell.worker, cell.step.timeout)
+    for tries_left in reversed(range(TRIES)):
+        scene = Scene(lane, cell.worker, cell.step.timeout, cell.fault.lease)
+        try:
+            _play(scene, cell)
+            return
+        except AssertionError:
+            if not (scene.stalled and tries_left):
+                raise
+
+
+def _play(scene, cell):
     try:
         _bring(scene, cell.step)
         cell.fault.strike(scene, cell)
@@ -25,8 +38,8 @@ def run_cell(lane, cell):
         raise AssertionError('%s: %s\n%s' % (cell, error, scene.story())) from None
     finally:
         scene.close()
-        lane.proxy.heal()
-        lane.server.start()
+        scene.lane.proxy.heal()
+        scene.lane.server.start()
 
 
 def _bring(scene, step):

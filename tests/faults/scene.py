@@ -19,9 +19,10 @@ from delayed.task import Task
 from .lane import Process
 
 DEADLINE = 30  # seconds; only a bug meets it
-LEASE = 1  # second, of all workers here
+LEASE = 1  # second
 TIMEOUT = 20  # seconds, of the tasks, where nothing else is said
 WORKER = {'lease': LEASE, 'sweep_interval': 0.2, 'kill_timeout': 0.5}
+STALL = LEASE / 5
 
 
 class Hold:
@@ -37,10 +38,13 @@ class Hold:
 
 
 class Scene:
-    """One cell under way: its queue, its workers, the points they passed, their journal."""
+    """One cell under way: its queue, its workers, the points they passed, their journal. `lease`: worker A's."""
 
-    def __init__(self, lane, worker_class, timeout=TIMEOUT):
+    def __init__(self, lane, worker_class, timeout=TIMEOUT, lease=LEASE):
         self.lane = lane
+        self.lease = lease
+        #: Whether the machine stood still for so long that a living worker may have lost a lease.
+        self.stalled = False
         self._class = worker_class
         self._directory = tempfile.mkdtemp(dir=lane.directory)
         self._journal = os.path.join(self._directory, 'journal')
@@ -169,14 +173,17 @@ class Scene:
 
     def wait(self, condition, what, seconds=DEADLINE):
         """Returns the first true value of `condition()`; meanwhile, workers pass their points."""
-        deadline = time.monotonic() + seconds
+        now = time.monotonic()
+        deadline = now + seconds
         while True:
             value = condition()
             if value:
                 return value
-            if time.monotonic() > deadline:
+            if now > deadline:
                 raise AssertionError('%s did not come within %g s' % (what, seconds))
             self._listen(0.02)
+            last, now = now, time.monotonic()
+            self.stalled |= now - last > STALL
 
     def pause(self, seconds):
         """Lets time go by: only where something is to outlast a lease."""

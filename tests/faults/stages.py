@@ -162,7 +162,7 @@ def _enqueue(scene, names, **options):
 
 
 def _start(scene, **options):
-    scene.start('A', through_proxy=True, **{'ahead': False, **options})
+    scene.start('A', through_proxy=True, **{'ahead': False, 'lease': scene.lease, **options})
 
 
 def _run_one(scene, until):

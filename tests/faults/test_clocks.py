@@ -12,7 +12,7 @@ from waiting import wait_until
 from workers import remains, task, told
 
 from .test_outages import run_until_sigterm
-from .test_scenarios import SHORT, kill, stop
+from .test_scenarios import KEPT, kill, stop
 
 HOUR = 3600
 
@@ -45,11 +45,11 @@ class TestMachinesThatAreAnHourApart:
     @pytest.mark.parametrize('ahead', [HOUR, -HOUR], ids=['worker ahead', 'worker behind'])
     def test_work_as_if_they_were_not(self, lab, queue, conn, worker_class, ahead):
         lab.start(an_hour_off(-ahead, lambda: queue.enqueue(task('hold')))).wait()
-        subject = lab.start(an_hour_off(ahead, told(worker_class, queue, **SHORT).run))
+        subject = lab.start(an_hour_off(ahead, told(worker_class, queue, **KEPT).run))
         child, monitor = lab.expect('holds')
-        others = [lab.start(an_hour_off(-ahead, told(worker_class, queue, **SHORT).run)),
+        others = [lab.start(an_hour_off(-ahead, told(worker_class, queue, **KEPT).run)),
                   lab.start(an_hour_off(-ahead, lambda: run_until_sigterm(Sweeper(queue, interval=0.2))))]
-        await_renewals(conn, 5)
+        await_renewals(conn, 4)
         kill(monitor, child)
         _, heir = lab.expect('holds')
         assert (subject.pid, others[0].pid) == (monitor, heir)
@@ -79,11 +79,11 @@ class TestAServersClock:
     def test_that_is_set_costs_no_living_worker_its_task(self, lab, queue, conn, set_clock, worker_class, jump):
         for _ in range(2):
             queue.enqueue(task('hold'))
-        workers = [lab.start_worker(told(worker_class, queue, **SHORT)) for _ in range(3)]
+        workers = [lab.start_worker(told(worker_class, queue, **KEPT)) for _ in range(3)]
         for _ in range(2):
             lab.expect('holds')
         set_clock(jump)
-        await_renewals(conn, 5)
+        await_renewals(conn, 4)
         lab.open_gate(2)
         for _ in range(2):
             lab.expect('succeeded')
@@ -94,7 +94,7 @@ class TestAServersClock:
 
     def test_that_is_set_ahead_delays_no_recovery(self, lab, queue, conn, set_clock, worker_class):
         queue.enqueue(task('hold'))
-        workers = [lab.start_worker(told(worker_class, queue, **SHORT)) for _ in range(2)]
+        workers = [lab.start_worker(told(worker_class, queue, **KEPT)) for _ in range(2)]
         lost = lab.expect('holds')
         set_clock(HOUR)
         for pid in lost:

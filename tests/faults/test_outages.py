@@ -13,9 +13,9 @@ from delayed.sweeper import Sweeper
 from waiting import wait_until
 from workers import remains, task, told
 
-from .test_scenarios import SHORT, stop
+from .test_scenarios import KEPT, stop
 
-LEASE = SHORT['lease']
+LEASE = KEPT['lease']
 
 
 class Site:
@@ -41,7 +41,7 @@ class Site:
 
 @pytest.fixture(params=[True], ids=[''])
 def site(request):
-    with EmbeddedRedis(appendonly=request.param, tcp=False) as server:
+    with EmbeddedRedis('--appendfsync', 'always', appendonly=request.param, tcp=False) as server:
         site = Site(server)
         yield site
         for conn in (site.conn, site.queue._conn):
@@ -65,12 +65,12 @@ def restart(site, seconds):
 class TestAnOutage:
     @pytest.mark.parametrize('outage, leases', [
         (freeze, 1.2), *(pytest.param(*case, marks=pytest.mark.faults) for case in (
-            (freeze, 6), (restart, 1.2), (restart, 6)))])
+            (freeze, 3), (restart, 1.2), (restart, 3)))])
     def test_that_is_longer_than_the_leases_costs_no_living_worker_its_task(self, lab, site, worker_class, outage,
                                                                             leases):
         for _ in range(3):
             site.queue.enqueue(task('hold'))
-        workers = [lab.start_worker(told(worker_class, site.queue, **SHORT)) for _ in range(4)]  # the fourth is idle
+        workers = [lab.start_worker(told(worker_class, site.queue, **KEPT)) for _ in range(4)]  # the fourth is idle
         sweeper = lab.start(lambda: run_until_sigterm(Sweeper(site.queue, interval=0.2)))
         for _ in range(3):
             lab.expect('holds')
@@ -89,7 +89,7 @@ class TestAnOutage:
     def test_hides_no_task_that_was_lost_in_it(self, lab, site, worker_class):
         for _ in range(2):
             site.queue.enqueue(task('hold'))
-        workers = [lab.start_worker(told(worker_class, site.queue, **SHORT)) for _ in range(3)]
+        workers = [lab.start_worker(told(worker_class, site.queue, **KEPT)) for _ in range(3)]
         lost, _ = (lab.expect('holds') for _ in range(2))
         site.server.kill()
         for pid in lost:
@@ -131,7 +131,7 @@ class TestAWorkerSurvives:
     @pytest.mark.parametrize('what', [flush_scripts, kill_connections, be_a_replica])
     @pytest.mark.parametrize('busy', [True, False], ids=['busy', 'idle'])
     def test_that_redis(self, lab, site, worker_class, what, busy):
-        worker = lab.start_worker(told(worker_class, site.queue, **SHORT))
+        worker = lab.start_worker(told(worker_class, site.queue, **KEPT))
         if busy:
             site.queue.enqueue(task('hold'))
             lab.expect('holds')
@@ -151,7 +151,7 @@ class TestAWorkerSurvives:
         site.queue.enqueue(task('hold'))
         for number in range(3):
             site.queue.enqueue(task('run', number))
-        worker = lab.start_worker(told(worker_class, site.queue, **SHORT))
+        worker = lab.start_worker(told(worker_class, site.queue, **KEPT))
         lab.expect('holds')
         site.conn.config_set('maxmemory-policy', 'noeviction')
         site.conn.config_set('maxmemory', 1)
@@ -170,7 +170,7 @@ class TestAWorkerSurvives:
     @pytest.mark.parametrize('site', [False], ids=[''], indirect=True)
     def test_that_redis_forgets_everything(self, lab, site, worker_class):
         """Nothing is promised of what it forgot; but the worker goes on."""
-        worker = lab.start_worker(told(worker_class, site.queue, **SHORT))
+        worker = lab.start_worker(told(worker_class, site.queue, **KEPT))
         site.queue.enqueue(task('hold'))
         lab.expect('holds')
         restart(site, 0)

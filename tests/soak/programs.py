@@ -62,7 +62,7 @@ def _produce(queue, spec):
 
 def _seconds(chance):
     """Most tasks are short, some take longer than a lease."""
-    return chance.choices((0.0, 0.002, chance.uniform(0.05, 0.3), chance.uniform(1.0, 3.5)), (30, 40, 26, 4))[0]
+    return chance.choices((0.0, 0.002, chance.uniform(0.05, 0.3), chance.uniform(1.0, 5.0)), (30, 40, 26, 4))[0]
 
 
 def _enqueue(queue, task, chance, stop):
