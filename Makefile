@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # -qq leaves errors alone of what pip says
+# Tests wait more than they work: four at once on two cores
+PARALLEL := -n 4
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 
 # One stamp for each thing that was made; those of another PYTHON do not count.
@@ -28,10 +30,10 @@ demo: $(DEMO_INSTALLED)
 	@$(BIN)/delayed demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 faults: $(TEST_INSTALLED)
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults $(PARALLEL)
 
 SEED ?= 1
 SECONDS ?= 60
@@ -44,7 +46,7 @@ lint: $(TEST_INSTALLED)
 
 coverage: $(TEST_INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

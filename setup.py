@@ -55,6 +55,7 @@ setup(
             'mypy',
             'pytest>=8',
             'pytest-randomly',
+            'pytest-xdist',
             'ruff',
             'setuptools>=77',
         ],

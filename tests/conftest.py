@@ -20,6 +20,24 @@ for _signum, _disposition in ((signal.SIGINT, signal.default_int_handler), (sign
     signal.signal(_signum, _disposition)
 
 
+
+#: What the tests of these files share is costly, so one process runs all of a file. The first ones take longest.
+_WHOLE_FILES = ('tests/faults/test_matrix.py', 'tests/test_packaging.py', 'tests/test_demo.py',
+                'tests/test_redis.py', 'tests/test_typing.py')
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Where tests run in several processes (`-n 4`): which go together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition('::')[0]
+            return path if path in _WHOLE_FILES else nodeid
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope='session')
 def redis_server():
     """The server that most tests share; its data goes with the test. Without one, tests are skipped, or fail in CI."""

@@ -50,7 +50,7 @@ class TestHelp:
         with contextlib.ExitStack() as stack:
             running = [stack.enter_context(subprocess.Popen([*PROGRAM, *command], stdout=subprocess.DEVNULL))
                        for command in commands]
-            statuses = [process.wait(DEADLINE) for process in running]
+            statuses = [process.wait(4 * DEADLINE) for process in running]
         assert dict(zip(map(tuple, commands), statuses)) == dict.fromkeys(map(tuple, commands), Exit.OK)
 
 

@@ -9,7 +9,6 @@ from typing import Callable
 from .scene import LEASE, lives
 from .stages import RUNNING
 
-PAST_THE_LEASE = LEASE * 1.3
 RESCUE = 'B', 'running', 'T'  # T runs again, at the healthy worker
 
 
@@ -94,7 +93,7 @@ def freeze_redis(scene, cell):
     scene.signal(pid, signal.SIGSTOP)
     try:
         scene.let_go(cell.step.at)
-        scene.pause(PAST_THE_LEASE)
+        scene.pause(scene.outlasting)
     finally:
         scene.signal(pid, signal.SIGCONT)
     _go_on_when_renewed(scene)
@@ -103,7 +102,7 @@ def freeze_redis(scene, cell):
 def _outlast_the_lease(scene, cell, heal):
     """Waits until worker A has lost its lease, heals it, and sees that it touches nothing that is worker B's now."""
     if cell.expectation != 'again':
-        scene.pause(PAST_THE_LEASE)
+        scene.pause(scene.outlasting)
         heal()
         scene.let_all_go()
         return

@@ -20,9 +20,7 @@ from .lane import Process
 
 DEADLINE = 30  # seconds; only a bug meets it
 LEASE = 1  # second
-TIMEOUT = 20  # seconds, of the tasks, where nothing else is said
-WORKER = {'lease': LEASE, 'sweep_interval': 0.2, 'kill_timeout': 0.5}
-STALL = LEASE / 5
+WORKER = {'sweep_interval': 0.2, 'kill_timeout': 0.5}
 
 
 class Hold:
@@ -38,14 +36,17 @@ class Hold:
 
 
 class Scene:
-    """One cell under way: its queue, its workers, the points they passed, their journal. `lease`: worker A's."""
+    """One cell under way: its queue, its workers, the points they passed, their journal. `pace`: how much longer than
+    usual leases and timeouts are."""
 
-    def __init__(self, lane, worker_class, timeout=TIMEOUT, lease=LEASE):
+    def __init__(self, lane, cell, pace=1):
         self.lane = lane
-        self.lease = lease
+        self.lease, self._others_lease = cell.fault.lease * pace, LEASE * pace
+        self.timeout = cell.step.timeout * pace  # of tasks that name none
+        self.outlasting = 1.3 * self.lease  # seconds that outlast worker A's lease
         #: Whether the machine stood still for so long that a living worker may have lost a lease.
-        self.stalled = False
-        self._class = worker_class
+        self.slow = False
+        self._class = cell.worker
         self._directory = tempfile.mkdtemp(dir=lane.directory)
         self._journal = os.path.join(self._directory, 'journal')
         self._output = os.path.join(self._directory, 'output')
@@ -62,7 +63,7 @@ class Scene:
         self.killed, self._asked = set(), set()
         self.child = None  # worker A's
         lane.conn.flushall()
-        self._queue_options = {'default_timeout': timeout, 'requeue_timeout': 0.5}
+        self._queue_options = {'default_timeout': self.timeout, 'requeue_timeout': 0.5}
         self.queue = Queue('faults', lane.conn, **self._queue_options)
         self.payloads, self._names = {}, {}
 
@@ -117,7 +118,8 @@ class Scene:
         running is one. `slow`: from when on, in seconds, it holds none behind one that runs."""
         spec = {
             'worker': worker, 'class': self._class, 'name': 'faults', 'queue': self._queue_options,
-            'options': dict(WORKER, **options), 'journal': self._journal, 'output': self._output,
+            'options': {**WORKER, 'lease': self._others_lease, **options},
+            'journal': self._journal, 'output': self._output,
             'points': os.path.join(self._directory, 'points'), 'half': half, 'ahead': ahead, 'slow': slow,
             'client': dict(socket_timeout=0.5, **(
                 {'host': self.lane.proxy.host, 'port': self.lane.proxy.port} if through_proxy
@@ -183,7 +185,7 @@ class Scene:
                 raise AssertionError('%s did not come within %g s' % (what, seconds))
             self._listen(0.02)
             last, now = now, time.monotonic()
-            self.stalled |= now - last > STALL
+            self.slow |= now - last > self._others_lease / 5
 
     def pause(self, seconds):
         """Lets time go by: only where something is to outlast a lease."""
@@ -237,8 +239,17 @@ class Scene:
 
     def _works(self, process):
         """Whether it has come so far as to heed signals."""
-        with open(self._output) as output:
-            return ' %d works on queue' % process.pid in output.read()
+        return ' %d works on queue' % process.pid in self._log()
+
+    @property
+    def leases_ended(self):
+        """Whether a task came back because its lease had ended."""
+        return 'brought back' in self._log() or 'had lost its lease' in self._log()
+
+    def _log(self):
+        with contextlib.suppress(FileNotFoundError):
+            return Path(self._output).read_text(errors='replace')
+        return ''
 
     def close(self):
         """Ends whatever is left; after a cell that went well that is nothing."""

@@ -142,7 +142,7 @@ def finds_it_lost(scene, step):
 
 def dies(scene, step):
     """T's monitor dies while it runs; its child finishes it."""
-    _enqueue(scene, 'TF', timeout=step.timeout)
+    _enqueue(scene, 'TF', timeout=scene.timeout)
     renewed = child('after renew')
     scene.hold(RUNNING)
     _start(scene)
