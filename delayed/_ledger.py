@@ -37,6 +37,7 @@ class Taken(NamedTuple):
 
     payload: bytes
     token: bytes
+    queue: int = 0  # which, where a worker has several
 
 
 @dataclass(frozen=True)

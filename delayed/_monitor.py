@@ -49,8 +49,8 @@ class Options:
     sweep_interval: Optional[float]
     requeue_crashed: bool
     kill_on_partition: bool
-    default_timeout: Callable[[], float]
-    requeue_timeout: float
+    default_timeout: Callable[[int], float]  # of the queue with that number
+    requeue_timeout: Callable[[int], float]
 
 
 class Monitor:
@@ -98,7 +98,7 @@ class Monitor:
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
                         options.handlers.failed)
         orphan.watch()
-        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout() * 1000,
+        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout,
                        options.once).run()
 
     def _attempt(self, lease: Lease) -> None:
@@ -112,8 +112,9 @@ class Monitor:
             self._pause()
             return
         slot = child.next_slot()
-        slot.prepare(lease.tokens)
-        attempt = Attempt(time.monotonic(), provisional_timeout(options.default_timeout()), options.kill_timeout)
+        slot.prepare(lease.tokens, lease.queue)
+        attempt = Attempt(time.monotonic(), provisional_timeout(options.default_timeout(lease.queue)),
+                          options.kill_timeout)
         try:
             self._send(child, attempt, lease.payload)
             self._children.fork_ahead()

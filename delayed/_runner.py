@@ -53,13 +53,14 @@ class Runner:
     """Runs tasks one after the other; `once`: a single one."""
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
-                 default_timeout_ms: float, once: bool) -> None:
+                 default_timeout: Callable[[int], float], once: bool) -> None:
+        """default_timeout: that of the queue with that number, in seconds."""
         self._page = page
         self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
         self._pipes = _identity(tasks_fd), _identity(results_fd)
         self._handlers = handlers
         self._orphan = orphan
-        self._default_timeout_ms = default_timeout_ms
+        self._default_timeout = default_timeout
         self._once = once
         self._pid = os.getpid()
         #: The running task and the one before it, which Redis may not know of yet.
@@ -93,10 +94,11 @@ class Runner:
             return
         self._leave_if_copy()
         job.slot.step = Step.READ
-        timeout_ms = task.timeout or self._default_timeout_ms
-        if timeout_ms / 1000 != provisional_timeout(self._default_timeout_ms / 1000):
-            self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout_ms / 1000))
-        self._orphan.guard(self._jobs, task, timeout_ms / 1000)
+        default_timeout = self._default_timeout(job.slot.queue)
+        timeout = task.timeout / 1000 if task.timeout else default_timeout
+        if timeout != provisional_timeout(default_timeout):
+            self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
+        self._orphan.guard(self._jobs, task, timeout)
         logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
         failure = self._call(job, task)
         if failure is None:

@@ -36,6 +36,7 @@ ENQUEUE = _load('enqueue')
 DEQUEUE = _load('dequeue')
 RELEASE = _load('release')
 ADVANCE = _load('advance')
+ADVANCE_ANY = _load('advance_any')
 REQUEUE = _load('requeue')
 LOSE = _load('lose')
 RENEW = _load('renew')
@@ -47,5 +48,5 @@ SET_ASIDE = _load('set_aside')
 REQUEUE_DEAD = _load('requeue_dead')
 PROBE = _load('probe')
 
-ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY, SET_ASIDE,
-       REQUEUE_DEAD, PROBE)
+ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, ADVANCE_ANY, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY,
+       SET_ASIDE, REQUEUE_DEAD, PROBE)

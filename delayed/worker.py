@@ -14,15 +14,16 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
+from ._queue_list import Queues, queue_list
 from ._runner import ExcInfo, Handlers
 from ._shield import STOPPING, as_if_never_here, is_default
-from ._source import SWEEP_LEASE, source_of
+from ._source import SWEEP_LEASE
 from ._stop import Stop
 from ._wakeup import Wakeup
 from .constants import Status
 from .errors import AlreadyRunning, InvalidArgument, WrongType
 from .logger import logger
-from .queue import MAX_LOSSES, Queue
+from .queue import MAX_LOSSES
 from .task import Task, check_timeout
 
 #: Redis keeps nothing for longer than some multiple of this, in seconds (some 31,000 years).
@@ -35,6 +36,9 @@ ErrorHandler = Callable[[Task, Optional[int], Optional[ExcInfo]], object]
 class Worker(abc.ABC):
     """Takes tasks from `queue` and runs each in a child, one at a time.
 
+    queue: one, or several on one Redis server. Of a list, the first that has a task comes first: `[urgent, other]`.
+        Of a dict, each gets its share: with `{often: 3, seldom: 1}`, three tasks of one and then one of the other,
+        as long as both have some. Timeouts are those of the task's own queue.
     kill_timeout: seconds between SIGTERM and SIGKILL for a task that is out of time.
     success_handler(task): called in the child after a task has returned.
     error_handler(task, kill_signal, exc_info): after an exception `kill_signal` is `None` and `exc_info` the usual
@@ -59,12 +63,12 @@ class Worker(abc.ABC):
     def _once(self) -> bool:
         """Whether a child runs a single task."""
 
-    def __init__(self, queue: Queue, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
+    def __init__(self, queue: Queues, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
                  error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
                  sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES,
                  stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait') -> None:
-        if not isinstance(queue, Queue):
-            raise WrongType('queue must be a delayed.queue.Queue, not %r' % (queue,))
+        self._queues = queue_list(queue)
+        self._queue = self._queues.queues[0]
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
                             ('max_losses', max_losses), ('stop_timeout', stop_timeout)):
             check_timeout(value, name)
@@ -80,7 +84,6 @@ class Worker(abc.ABC):
                                   % (_LONGEST_LEASE, lease))
         if sweep_interval == 0:
             raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
-        self._queue = queue
         # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
         self._lease = lease if DEATH_SIGNAL is not None else None
         self._max_losses = max_losses
@@ -90,8 +93,9 @@ class Worker(abc.ABC):
             # Looks further apart than half a lease would never find that the living had the chance to renew.
             sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
             requeue_crashed=on_crash == 'requeue',
-            kill_on_partition=on_partition == 'kill', default_timeout=lambda: queue.default_timeout / 1000,
-            requeue_timeout=queue.requeue_timeout / 1000)
+            kill_on_partition=on_partition == 'kill',
+            default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
+            requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000)
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()
@@ -113,11 +117,11 @@ class Worker(abc.ABC):
         program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
         installed = self._install_handlers(program)
         try:
-            logger.info('%s %d works on queue %s', type(self).__name__, os.getpid(), self._queue.name)
-            source = source_of(self._queue, self._lease, self._max_losses)
+            logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
+            source = self._queues.source(self._lease, self._max_losses)
             Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
         except (AuthenticationError, NoPermissionError) as error:
-            logger.error('cannot work on queue %s: %s', self._queue.name, error)
+            logger.error('cannot work on %s: %s', self._queues, error)
             raise
         finally:
             for signum in installed:

@@ -18,6 +18,8 @@ from delayed import _scripts
 KEYS = {
     'waiting': 'list', 'notifications': 'list', 'enqueued': 'zset', 'dequeued': 'zset', 'leases': 'hash',
     'losses': 'hash', 'dead': 'zset', 'swept': 'string', 'producer': 'string',
+    # of another queue:
+    'waiting2': 'list', 'notifications2': 'list', 'enqueued2': 'zset', 'dequeued2': 'zset', 'leases2': 'hash',
 }
 STORE = ('waiting', 'notifications', 'enqueued', 'dequeued', 'leases', 'losses')
 KEYS_OF = {
@@ -25,6 +27,7 @@ KEYS_OF = {
     'dequeue': STORE[:5],
     'release': STORE,
     'advance': STORE,
+    'advance_any': (*STORE, 'leases2', *STORE[:5], *(name + '2' for name in STORE[:5])),
     'requeue': ('waiting', 'notifications', 'dequeued', 'leases'),
     'lose': (*STORE, 'dead'),
     'renew': ('dequeued', 'leases'),
@@ -61,7 +64,7 @@ class Bench:
         """Fills keys: lists as lists, notifications as their number, the others as dicts or bytes."""
         for key, value in values.items():
             self.conn.delete(key)
-            if key == 'notifications':
+            if key.startswith('notifications'):
                 value = ['1'] * value
             if not value:
                 continue
@@ -88,9 +91,9 @@ class Bench:
                 held[key] = self.conn.hgetall(key)
             else:
                 held[key] = self.conn.get(key)
-        if 'notifications' in held:
-            assert set(held['notifications']) == {b'1'}
-            held['notifications'] = len(held['notifications'])
+            if key.startswith('notifications'):
+                assert set(held[key]) == {b'1'}
+                held[key] = len(held[key])
         return held
 
     def letters(self):
