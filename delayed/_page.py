@@ -9,7 +9,7 @@ import enum
 import mmap
 from typing import Tuple
 
-_ASKED, _SLOTS_AT = 0, 64
+_ASKED, _LEAVING, _SLOTS_AT = 0, 1, 64
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
@@ -116,3 +116,12 @@ class Page:
     @asked_to_end.setter
     def asked_to_end(self, asked: bool) -> None:
         self._memory[_ASKED] = asked
+
+    @property
+    def leaving(self) -> bool:
+        """By the child: it is to run no other task."""
+        return bool(self._memory[_LEAVING])
+
+    @leaving.setter
+    def leaving(self, leaving: bool) -> None:
+        self._memory[_LEAVING] = leaving

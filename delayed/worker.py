@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import abc
+import importlib
 import itertools
 import os
 import signal
 import threading
 from types import FrameType
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from ._memory import MEGABYTE
 from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
 from ._queue_list import Queues, queue_list
@@ -53,6 +55,11 @@ class Worker(abc.ABC):
     max_losses: a task lost so often (its worker died or froze while it ran) is set aside; 0: never.
     stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
     on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
+    max_tasks: of a `PreforkedWorker`: how many tasks a child runs before another takes its place; `None`: any number.
+    max_rss: of a `PreforkedWorker`: MB of memory (resident, all that is shared with the worker included); a child that
+        has more after a task is replaced. `None`: never.
+    preload: names of modules that `run` imports before any child is forked, so that no child has to. Changes of them
+        are not seen before a restart.
     on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill`
         ends it.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
@@ -66,11 +73,14 @@ class Worker(abc.ABC):
     def __init__(self, queue: Queues, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
                  error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
                  sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES,
-                 stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait') -> None:
+                 stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait',
+                 max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
+                 preload: Sequence[str] = ()) -> None:
         self._queues = queue_list(queue)
         self._queue = self._queues.queues[0]
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
-                            ('max_losses', max_losses), ('stop_timeout', stop_timeout)):
+                            ('max_losses', max_losses), ('stop_timeout', stop_timeout), ('max_tasks', max_tasks),
+                            ('max_rss', max_rss)):
             check_timeout(value, name)
         for name, handler in (('success_handler', success_handler), ('error_handler', error_handler)):
             if handler is not None and not callable(handler):
@@ -84,12 +94,16 @@ class Worker(abc.ABC):
                                   % (_LONGEST_LEASE, lease))
         if sweep_interval == 0:
             raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
+        self._check_children(max_tasks, max_rss, preload)
+        self._preload = list(preload)
         # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
         self._lease = lease if DEATH_SIGNAL is not None else None
         self._max_losses = max_losses
         self._stop_timeout = stop_timeout
         self._options = Options(
-            once=self._once, kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
+            max_tasks=1 if self._once else max_tasks,
+            max_rss=None if max_rss is None else int(max_rss * MEGABYTE),
+            kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
             # Looks further apart than half a lease would never find that the living had the chance to renew.
             sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
             requeue_crashed=on_crash == 'requeue',
@@ -118,6 +132,8 @@ class Worker(abc.ABC):
         installed = self._install_handlers(program)
         try:
             logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
+            for name in self._preload:
+                importlib.import_module(name)
             source = self._queues.source(self._lease, self._max_losses)
             Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
         except (AuthenticationError, NoPermissionError) as error:
@@ -130,6 +146,17 @@ class Worker(abc.ABC):
             wakeup.close()
             self._status, self._runs_in = Status.STOPPED, None
             logger.info('%s %d stopped', type(self).__name__, os.getpid())
+
+    def _check_children(self, max_tasks: Optional[int], max_rss: Optional[float], preload: Sequence[str]) -> None:
+        if self._once and (max_tasks, max_rss) != (None, None):
+            raise InvalidArgument('max_tasks and max_rss are options of a PreforkedWorker: %s runs each task in a '
+                                  'process of its own' % type(self).__name__)
+        if max_tasks is not None and (not isinstance(max_tasks, int) or max_tasks < 1):
+            raise InvalidArgument('max_tasks must be a whole number from 1 up, or None, not %r' % (max_tasks,))
+        if max_rss == 0:
+            raise InvalidArgument('max_rss must be more than 0 MB, or None')
+        if not isinstance(preload, (list, tuple)) or not all(isinstance(name, str) for name in preload):
+            raise WrongType("preload must be a list of modules' names, not %r" % (preload,))
 
     def stop(self) -> None:
         """Asks `run` to return when the running task is finished. May be called from anywhere, signal handlers too."""

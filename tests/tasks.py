@@ -101,3 +101,8 @@ def count():
     """How often it was called in this process."""
     kept.append(None)
     report('count', len(kept))
+
+
+def grow(megabytes):
+    """Keeps so much memory."""
+    kept.append(b'x' * (megabytes << 20))
