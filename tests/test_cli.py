@@ -1,3 +1,4 @@
+import argparse
 import contextlib
 import os
 import re
@@ -7,10 +8,12 @@ import sys
 import pytest
 
 import delayed
+from delayed import cli
 from delayed.cli import Exit, main
 from demos import DEMO
 from waiting import DEADLINE
 
+COMMANDS = [module.__name__.rpartition('.')[2] for module in cli._COMMANDS]
 PROGRAM = [sys.executable, '-W', 'error', '-m', 'delayed']
 
 
@@ -21,24 +24,38 @@ def run(*args):
 
 def examples():
     """What stands under `examples:` in all helps."""
-    for args in (), ('demo',):
+    for args in [(), *((command,) for command in COMMANDS)]:
         text = run(*args, '--help').stdout.partition('examples:\n')[2]
         yield from re.findall('^  python -m delayed (.*)', text, re.MULTILINE)
 
 
+def parsers(parser, name='delayed'):
+    """The parser and those of its commands, with their names."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, below in action.choices.items():
+                yield from parsers(below, '%s %s' % (name, command))
+
+
 class TestHelp:
-    @pytest.mark.parametrize('args', [['--help'], ['demo', '--help']])
+    @pytest.mark.parametrize('args', [[], *([command] for command in COMMANDS)])
     def test_goes_to_the_output_and_ends_with_examples(self, args, capsys):
-        assert main(args) == Exit.OK
+        assert main([*args, '--help']) == Exit.OK
         out, err = capsys.readouterr()
         assert err == ''
         assert re.search(r'\nexamples:\n(  delayed .*\n)+$', out)
 
-    def test_names_each_option_and_its_default(self, capsys):
-        main(['demo', '--help'])
-        out = ' '.join(capsys.readouterr().out.split())
-        assert '--files N' in out and '--url URL' in out
-        assert out.count('(default: ') == 2
+    def test_names_each_option_with_its_default(self):
+        for name, parser in parsers(cli._parser('delayed')):
+            for action in parser._actions:
+                if action.option_strings and action.dest not in ('help', 'version'):
+                    assert '(default: ' in action.help, (name, action.option_strings)
+
+    def test_names_each_exit_status(self, capsys):
+        main(['--help'])
+        out = capsys.readouterr().out
+        assert [int(status) for status in re.findall(r'^  +(\d+)  ', out, re.MULTILINE)] == list(Exit)
 
     def test_names_the_program_as_the_user_has_typed_it(self):
         assert run('--help').stdout.startswith('usage: python -m delayed [')
