@@ -124,12 +124,20 @@ class Worker(abc.ABC):
         stays. On return the program's handlers are back, and no child, descriptor or zombie is left.
         Raises `redis.exceptions.AuthenticationError` or `NoPermissionError` at the start, and `AlreadyRunning`.
         """
+        self._run(None)
+
+    def run_supervised(self, is_urgent: Callable[[], bool]) -> None:
+        """As `run`, for a process of a pool, which may get a signal twice that was sent once, to the whole group and by
+        the supervisor: it is `is_urgent` that says, when one comes, whether to hand the running task back."""
+        self._run(is_urgent)
+
+    def _run(self, is_urgent: Optional[Callable[[], bool]]) -> None:
         if self._runs_in == os.getpid():
             raise AlreadyRunning(self)
         self._runs_in, self._stop, self._wakeup = os.getpid(), Stop(self._stop_timeout), Wakeup()
         self._status = Status.RUNNING
         program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
-        installed = self._install_handlers(program)
+        installed = self._install_handlers(program, is_urgent)
         try:
             logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
             for name in self._preload:
@@ -173,7 +181,7 @@ class Worker(abc.ABC):
     def _note_child(self, pid: Optional[int]) -> None:
         self._child_pid = pid
 
-    def _install_handlers(self, program: Dict[int, Any]) -> Dict[int, Any]:
+    def _install_handlers(self, program: Dict[int, Any], is_urgent: Optional[Callable[[], bool]]) -> Dict[int, Any]:
         if threading.current_thread() is not threading.main_thread():
             return {}
         pid, signals = os.getpid(), itertools.count()
@@ -181,7 +189,7 @@ class Worker(abc.ABC):
         def handler(signum: int, frame: Optional[FrameType]) -> None:
             if os.getpid() == pid:
                 again = next(signals) > 0  # counted in one step: the next one may interrupt this handler
-                self._ask_to_stop(urgent=again or self._stop.wanted)
+                self._ask_to_stop(urgent=is_urgent() if is_urgent else again or self._stop.wanted)
             else:  # a process that the program forked, or a handler
                 as_if_never_here(signum, frame)
 
