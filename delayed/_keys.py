@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import List
 
 ID_SUFFIX = '_id'
 NOTI_SUFFIX = '_noti'
@@ -57,6 +58,11 @@ class QueueKeys:
         """String: when (Unix ms) the last worker swept, until when renewed leases are spared, and the shortest lease of
         those who sweep."""
         return self.waiting + '_swept'
+
+    def all(self) -> List[str]:
+        """All that do not expire by themselves, the id's too."""
+        return [self.waiting, *(getattr(self, name) for name, value in vars(QueueKeys).items()
+                                if isinstance(value, property))]
 
     def producer(self, name: str) -> str:
         """String, expires: the number of the last call of one producer, so that a repeated call adds nothing."""

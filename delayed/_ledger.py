@@ -192,6 +192,13 @@ class Ledger:
         reply = self.caller.command('ZRANGE', self.keys.dead, start, start + count - 1, 'WITHSCORES')
         return [_read_letter(*pair) for pair in _pairs(reply)]
 
+    def dead_letter(self, id: str) -> Optional[DeadLetter]:
+        """The dead letter with this id; `None`: there is none."""
+        if not _LETTER_ID.fullmatch(id):
+            return None
+        reply = self.caller.command('ZRANGEBYSCORE', self.keys.dead, id, id, 'WITHSCORES', 'LIMIT', 0, 1)
+        return next((_read_letter(*pair) for pair in _pairs(reply)), None)
+
     def requeue_dead(self, id: str) -> bool:
         """Puts a dead letter's task back at the end of the list. `False` if there is no such letter."""
         keys = self.keys

@@ -46,6 +46,10 @@ TIDY = _load('tidy')
 SET_ASIDE = _load('set_aside')
 REQUEUE_DEAD = _load('requeue_dead')
 PROBE = _load('probe')
+CENSUS = _load('census')
+PEEK = _load('peek')
+WHEREABOUTS = _load('whereabouts')
+RESTORE = _load('restore')
 
 ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY, SET_ASIDE,
-       REQUEUE_DEAD, PROBE)
+       REQUEUE_DEAD, PROBE, CENSUS, PEEK, WHEREABOUTS, RESTORE)
