@@ -59,8 +59,20 @@ class QueueKeys:
         those who sweep."""
         return self.waiting + '_swept'
 
+    @property
+    def workers(self) -> str:
+        """Hash, expires: name of a worker -> when it told last that it lives (Unix ms), for how long (ms) that holds,
+        and JSON: seconds since it began, and since it took its tasks."""
+        return self.waiting + '_workers'
+
+    @property
+    def pace(self) -> str:
+        """List, expires, newest first: from when to when (Unix ms) which id was the last, and how many tasks were
+        unfinished."""
+        return self.waiting + '_pace'
+
     def all(self) -> List[str]:
-        """All that do not expire by themselves, the id's too."""
+        """All but those of the producers, which expire by themselves."""
         return [self.waiting, *(getattr(self, name) for name, value in vars(QueueKeys).items()
                                 if isinstance(value, property))]
 

@@ -182,6 +182,16 @@ class Ledger:
                 if cursor == b'0':
                     break
 
+    def announce(self, name: str, facts: str, lasts_ms: float, first: bool) -> None:
+        """Notes that a worker lives. `facts`: JSON, for those who look. `first`: it has just begun."""
+        keys = self.keys
+        self.caller.script(_scripts.ANNOUNCE, (keys.workers, keys.pace, keys.id, keys.enqueued),
+                           (name, lasts_ms, facts, 'first' if first else 'again'))
+
+    def withdraw(self, name: str) -> None:
+        """Forgets what `announce` noted of a worker."""
+        self.caller.command('HDEL', self.keys.workers, name)
+
     def dead_len(self) -> int:
         return int(self.caller.command('ZCARD', self.keys.dead))
 

@@ -18,7 +18,7 @@ from delayed import _scripts
 KEYS = {
     'waiting': 'list', 'notifications': 'list', 'enqueued': 'zset', 'dequeued': 'zset', 'leases': 'hash',
     'losses': 'hash', 'dead': 'zset', 'swept': 'string', 'producer': 'string',
-    'id': 'string',
+    'id': 'string', 'workers': 'hash', 'pace': 'list',
 }
 STORE = ('waiting', 'notifications', 'enqueued', 'dequeued', 'leases', 'losses')
 KEYS_OF = {
@@ -36,6 +36,7 @@ KEYS_OF = {
     'tidy': ('enqueued', 'dequeued', 'leases', 'losses'),
     'set_aside': ('enqueued', 'dequeued', 'leases', 'losses', 'dead'),
     'requeue_dead': ('waiting', 'notifications', 'enqueued', 'dead'),
+    'announce': ('workers', 'pace', 'id', 'enqueued'),
     'census': (*STORE, 'dead', 'id'),
     'peek': ('dequeued', 'leases', 'enqueued'),
     'whereabouts': ('enqueued', 'dequeued', 'dead'),

@@ -96,3 +96,72 @@ class TestRestore:
 def test_scores_are_told_as_tokens_are(bench):
     bench.give(dequeued={A: 1795445657871.77})
     assert bench.run('peek', 0, 1, 9, 9)[1][2] == text(1795445657871.77)
+
+
+def pace_of(*ages_and_counts, now):
+    """Entries, newest first, of (age in ms of its beginning and end, last id, how many unfinished)."""
+    return ['%.3f %.3f %d %d' % (now - begin, now - end, last_id, unfinished)
+            for begin, end, last_id, unfinished in ages_and_counts]
+
+
+def entries(bench):
+    return [[float(field) for field in entry.split()] for entry in bench.conn.lrange('pace', 0, -1)]
+
+
+class TestAnnounce:
+    def test_notes_the_worker_and_when_it_told(self, bench):
+        with bench.measured() as moments:
+            bench.run('announce', 'host:1:ab', 15_000, '{"up": 1}', 'again')
+        (name, text), = bench.conn.hgetall('workers').items()
+        told, holds, facts = text.split(b' ', 2)
+        assert (name, holds, facts) == (b'host:1:ab', b'15000', b'{"up": 1}')
+        assert moments.before - 1 <= float(told) <= moments.after + 1
+        assert 100_000 < bench.conn.pttl('workers') <= 150_000
+
+    def test_of_a_short_lease_does_not_shorten_the_others(self, bench):
+        bench.run('announce', 'a', 60_000, '{}', 'again')
+        bench.run('announce', 'b', 1000, '{}', 'again')
+        assert bench.conn.pttl('workers') > 500_000
+
+    def test_forgets_the_dead_when_a_worker_begins(self, bench):
+        now = bench.now()
+        bench.give(workers={'dead': '%.3f 1000 {}' % (now - 11_000), 'late': '%.3f 1000 {}' % (now - 9000)})
+        bench.run('announce', 'a', 1000, '{}', 'again')
+        assert bench.conn.hkeys('workers') == [b'dead', b'late', b'a']
+        bench.run('announce', 'a', 1000, '{}', 'first')
+        assert set(bench.conn.hkeys('workers')) == {b'late', b'a'}
+
+    def test_notes_the_pace_each_two_seconds(self, bench):
+        bench.give(id='17', enqueued={A: 1, B: 2})
+        for _ in range(2):
+            bench.run('announce', 'a', 1000, '{}', 'again')
+        (since, till, *counts), = entries(bench)
+        assert (since, counts) == (till, [17, 2])
+        now = bench.now()
+        bench.give(pace=pace_of((5000, 3000, 16, 1), now=now))
+        bench.run('announce', 'a', 1000, '{}', 'again')
+        (newest, *_, last_id, unfinished), (_, till, *_) = entries(bench)
+        assert (last_id, unfinished) == (17, 2)
+        assert newest >= now > till
+
+    def test_lengthens_the_last_entry_where_nothing_happened(self, bench):
+        now = bench.now()
+        bench.give(id='17', enqueued={A: 1}, pace=pace_of((5000, 3000, 17, 1), now=now))
+        bench.run('announce', 'a', 1000, '{}', 'again')
+        (since, till, *counts), = entries(bench)
+        assert (since, counts) == (pytest.approx(now - 5000, abs=1), [17, 1])
+        assert till >= now - 1
+
+    def test_thins_what_is_old(self, bench):
+        now = bench.now()
+        bench.give(id='1000', pace=pace_of(*((age * 3000, age * 3000, 400 - age, 1) for age in range(1, 301)), now=now))
+        bench.run('announce', 'a', 1000, '{}', 'again')
+        ids = [entry[2] for entry in entries(bench)]
+        assert ids[:100] == [1000, *range(399, 300, -1)]
+        assert ids[100:] == list(range(300, 99, -2))
+
+    @on_the_real_server
+    def test_survives_a_clock_that_was_set_back(self, bench):
+        bench.give(id='17', pace=pace_of((-50_000, -60_000, 17, 0), now=bench.now()))
+        bench.run('announce', 'a', 1000, '{}', 'again')
+        assert entries(bench)[0][1] <= bench.now() + 1
