@@ -47,6 +47,11 @@ TIDY = _load('tidy')
 SET_ASIDE = _load('set_aside')
 REQUEUE_DEAD = _load('requeue_dead')
 PROBE = _load('probe')
+ANNOUNCE = _load('announce')
+CENSUS = _load('census')
+PEEK = _load('peek')
+WHEREABOUTS = _load('whereabouts')
+RESTORE = _load('restore')
 
 ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, ADVANCE_ANY, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY,
-       SET_ASIDE, REQUEUE_DEAD, PROBE)
+       SET_ASIDE, REQUEUE_DEAD, PROBE, ANNOUNCE, CENSUS, PEEK, WHEREABOUTS, RESTORE)

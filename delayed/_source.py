@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -14,6 +15,7 @@ from . import _backoff
 from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Taken
+from ._presence import Presence
 from ._redis import Caller, Unavailable
 from .logger import logger
 from .queue import Queue
@@ -42,6 +44,7 @@ class Source:
         self._lease = lease
         self._max_losses = max_losses
         self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
+        self.presence = Presence(self._name)
         self._calls = 0
         self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
 
@@ -75,6 +78,8 @@ class Source:
                 self._queue.name, ', '.join('%s on %s' % need for need in denied)))
 
     def close(self) -> None:
+        with contextlib.suppress(*Unavailable):
+            self.presence.leave(self._ledger)
         self._caller.let_go()
 
     def reopened(self) -> Source:
@@ -148,7 +153,9 @@ class Source:
         """Brings back what is lost, unless the living may not have had the chance to renew."""
         self.hand_back_unanswered()
         try:
-            return sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+            repaired = sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+            self.presence.tell(self._ledger, self._lease or SWEEP_LEASE)
+            return repaired
         except Unavailable:
             raise
         except Exception:
@@ -176,6 +183,7 @@ class Source:
         """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
         if taken is None:
             return None
+        self.presence.took(holder, asked)
         lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
         lease.ahead, lease.queue = holder.startswith(_AHEAD), taken.queue
         return lease

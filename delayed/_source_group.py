@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Optional, Sequence, Tuple
 
@@ -9,7 +10,7 @@ from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._ledgers import Ledgers
-from ._redis import Caller
+from ._redis import Caller, Unavailable
 from ._source import NotifyTokens, Source
 from ._turns import Turns
 from .queue import Queue
@@ -23,6 +24,8 @@ class SourceGroup(Source):
         """The queues are on one server, see `WorkerQueues`. lease: seconds; `None`: the full allowance."""
         super().__init__(queues[0], lease, max_losses)
         self._members = [Source(queue, lease, max_losses) for queue in queues]
+        for member in self._members:
+            member.presence = self.presence  # each queue is told of the same worker
         self._turns = turns
         self._ledgers = self._linked()
 
@@ -34,6 +37,12 @@ class SourceGroup(Source):
         for member in self._members:
             member.open(self._caller)
         self._ledgers = self._linked()
+
+    def close(self) -> None:
+        for member in self._members[1:]:
+            with contextlib.suppress(*Unavailable):
+                self.presence.leave(member.ledger)
+        super().close()
 
     def probe(self) -> None:
         for member in self._members:

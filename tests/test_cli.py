@@ -2,6 +2,7 @@ import argparse
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -10,23 +11,20 @@ import pytest
 import delayed
 from delayed import cli
 from delayed.cli import Exit, main
+from delayed.queue import Queue
+from delayed.task import Task
 from demos import DEMO
-from waiting import DEADLINE
+from waiting import DEADLINE, wait_until
 
 COMMANDS = [module.__name__.rpartition('.')[2] for module in cli._COMMANDS]
+#: Their examples are run elsewhere, for they end late or never.
+ENDLESS = 'demo',
 PROGRAM = [sys.executable, '-W', 'error', '-m', 'delayed']
 
 
 def run(*args):
     """Runs `python -m delayed` with these arguments."""
     return subprocess.run([*PROGRAM, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE)
-
-
-def examples():
-    """What stands under `examples:` in all helps."""
-    for args in [(), *((command,) for command in COMMANDS)]:
-        text = run(*args, '--help').stdout.partition('examples:\n')[2]
-        yield from re.findall('^  python -m delayed (.*)', text, re.MULTILINE)
 
 
 def parsers(parser, name='delayed'):
@@ -36,6 +34,16 @@ def parsers(parser, name='delayed'):
         if isinstance(action, argparse._SubParsersAction):
             for command, below in action.choices.items():
                 yield from parsers(below, '%s %s' % (name, command))
+
+
+def examples():
+    """What stands under `examples:` in all helps, as arguments."""
+    for _, parser in parsers(cli._parser('delayed')):
+        text = parser.format_help().partition('examples:\n')[2]
+        yield from (shlex.split(line) for line in re.findall('^  delayed (.*)', text, re.MULTILINE))
+
+
+EXAMPLES = sorted(set(map(tuple, examples())))
 
 
 class TestHelp:
@@ -60,15 +68,30 @@ class TestHelp:
     def test_names_the_program_as_the_user_has_typed_it(self):
         assert run('--help').stdout.startswith('usage: python -m delayed [')
 
-    def test_has_examples_that_run(self, redis_server):
+    def test_has_examples_of_the_demo_that_run(self, redis_server):
         urls = 'redis://localhost:6379/0', redis_server.url
-        commands = [example.replace(*urls).split() for example in set(examples())]
+        commands = [[part.replace(*urls) for part in example] for example in EXAMPLES if example[0] == 'demo']
         assert len(commands) >= 4
         with contextlib.ExitStack() as stack:
             running = [stack.enter_context(subprocess.Popen([*PROGRAM, *command], stdout=subprocess.DEVNULL))
                        for command in commands]
             statuses = [process.wait(DEADLINE) for process in running]
         assert dict(zip(map(tuple, commands), statuses)) == dict.fromkeys(map(tuple, commands), Exit.OK)
+
+    @pytest.mark.parametrize('example', [example for example in EXAMPLES if example[0] not in ENDLESS],
+                             ids=' '.join)
+    def test_has_examples_that_run(self, shell, conn, redis_server, example):
+        letter = Task(1, 'myapp.tasks', 'add', (1, 2)).serialize()
+        conn.zadd('default_dead', {b'{"reason": "why", "lost_at": "", "allowance": "610000"}\n' + letter:
+                                   1795445657871.770})
+        args = [part.replace('redis://localhost:6379/0', redis_server.url) for part in example]
+        if '--wait' not in args:
+            assert shell.run(*args)[0] == Exit.OK
+            return
+        process = shell.start(*args)
+        queue = Queue('default', conn)
+        queue.release(wait_until(queue.dequeue, 'the task'))
+        assert process.wait(DEADLINE) == Exit.OK
 
 
 class TestVersion:

@@ -53,9 +53,9 @@ def write(folder, name, text):
     (folder / name).write_text(textwrap.dedent(text))
 
 
-def find(*argv, one=False, reach=True):
+def find(*argv, by_option=False, reach=True):
     parser = argparse.ArgumentParser()
-    _queues.add_queues(parser, one)
+    _queues.add_queues(parser, by_option)
     args = parser.parse_args(argv)
     return [queue.name for queue in _queues.find_queues(args, reach)]
 
@@ -79,8 +79,8 @@ class TestTheApplicationsQueues:
         assert find() == ['low', 'high']
         assert find('shop.tasks:high') == ['high']
 
-    def test_may_be_restricted_to_one(self, app):
-        assert find('--app', 'shop.tasks:low', one=True) == ['low']
+    def test_may_be_named_by_an_option(self, app):
+        assert find('--app', 'shop.tasks:low', by_option=True) == ['low']
 
 
 class TestQueuesByName:
@@ -174,7 +174,7 @@ class TestMistakes:
 
 class TestFunctions:
     def test_are_found_as_queues_are(self, app):
-        assert _queues.function_at('shop.tasks:add') == ('shop.tasks', 'add')
+        assert _queues.function_at('shop.tasks:add')(1, 2) == 3
 
     @pytest.mark.parametrize('path, told', [
         ('shop.tasks:number', 'is no function but of type int'),

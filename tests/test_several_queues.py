@@ -100,6 +100,15 @@ class TestAnIdleWorker:
         assert program.wait() == 0
 
 
+    def test_is_told_of_in_each_of_them_until_it_stops(self, lab, conn, urgent, other, worker_class):
+        program = lab.start_worker(worker_class([urgent, other], sweep_interval=0.02))
+        names = [wait_until(lambda key=key: conn.hkeys(key)) for key in ('urgent_workers', 'other_workers')]
+        assert names[0] == names[1] and len(names[0]) == 1
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert not conn.exists('urgent_workers', 'other_workers')
+
+
 class TestATask:
     def test_has_the_timeout_of_its_own_queue(self, lab, conn, urgent, worker_class):
         short = Queue('short', conn, default_timeout=0.3)

@@ -87,7 +87,7 @@ def _checked(convert: Callable[[str], Any], choices: Sequence[str]) -> Callable[
         try:
             if choices and text not in choices:
                 raise argparse.ArgumentTypeError('must be one of %s, not %r' % (', '.join(choices), str(text)))
-            return convert(text)
+            return text if convert is str else convert(text)  # a variable's text goes on to say so
         except argparse.ArgumentTypeError as error:
             if isinstance(text, _Variable):
                 raise argparse.ArgumentTypeError('the environment variable %s %s' % (text.name, error)) from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import inspect
 import os
 import sys
 import traceback
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Sequence, Tuple
 
 from ..errors import InvalidArgument
 from ._exit import NotImported
@@ -26,10 +27,11 @@ _TIMEOUT = 10.0  # seconds that an operator waits for a server that does not ans
 _MOST_NAMES = 8  # in an error message
 
 
-def add_queues(parser: Any, one: bool = False) -> None:
-    """Adds the arguments that name queues; `find_queues` reads them. `one`: a single queue, by --app."""
+def add_queues(parser: Any, by_option: bool = False) -> None:
+    """Adds the arguments that name queues; `find_queues` reads them. `by_option`: those of the application by --app,
+    for a command that has other arguments."""
     variable = 'environment: DELAYED_QUEUES, with spaces between several'
-    if one:
+    if by_option:
         parser.add_argument('--app', metavar='MODULE:QUEUE', help=(
             'the queue that the application defines, such as myapp.tasks:queue (default: none; %s)' % variable))
     else:
@@ -38,8 +40,8 @@ def add_queues(parser: Any, one: bool = False) -> None:
             'looked for in the current directory, too (%s)' % variable))
     option(parser, '--url', metavar='URL', env='DELAYED_URL', shown=DEFAULT_URL, help=(
         'the Redis server of the queues that --queue names'))
-    option(parser, '--queue', metavar='NAME', env='DELAYED_QUEUE', many=True, dest='names', help=(
-        'a queue by its name in Redis' if one else 'a queue by its name in Redis; may be given several times'))
+    option(parser, '--queue', metavar='NAME', env='DELAYED_QUEUE', many=True, dest='names',
+           help='a queue by its name in Redis; may be given several times')
 
 
 def find_queues(args: argparse.Namespace, reach: bool = True) -> List[Queue]:
@@ -51,7 +53,7 @@ def find_queues(args: argparse.Namespace, reach: bool = True) -> List[Queue]:
     queues = [queue for path in paths for queue in queues_at(path)] if paths else _by_name(args)
     if reach:
         for queue in queues:
-            _reach(queue, args)
+            reach_queue(queue, '' if paths else str(args.url or DEFAULT_URL))
     return queues
 
 
@@ -85,10 +87,15 @@ def _by_name(args: argparse.Namespace) -> List[Queue]:
     return [Queue(str(name), conn) for name in dict.fromkeys(args.names)]
 
 
-def _reach(queue: Queue, args: argparse.Namespace) -> None:
+def names_queues(args: argparse.Namespace) -> bool:
+    """Whether the arguments, or the environment, name any queue."""
+    return bool(_paths(args) or args.names)
+
+
+def reach_queue(queue: Queue, url: str = '') -> None:
+    """Raises `ServerUnreachable` unless the queue's server answers. url: where it is, if that is known."""
     from .._server import reached
-    where = str(args.url or DEFAULT_URL) if not _paths(args) else 'the Redis server of queue %s' % queue.name
-    with reached(where):
+    with reached(url or 'the Redis server of queue %s' % queue.name):
         queue.ledger.caller.command('PING')
 
 
@@ -110,16 +117,16 @@ def queues_at(path: str) -> List[Queue]:
         path, type(found).__name__, '; queues of that module: %s' % _some(named) if named else ''))
 
 
-def function_at(path: str) -> Tuple[str, str]:
-    """The module's and the function's name that `MODULE:FUNCTION` stands for; it is there, and can be called.
-
-    Raises `NotImported` or `InvalidArgument`.
-    """
+def function_at(path: str) -> Callable[..., Any]:
+    """The function that `MODULE:FUNCTION` stands for. Raises `NotImported` or `InvalidArgument`."""
     found, _ = _look_up(path, 'function', 'myapp.tasks:add')
     if not callable(found):
         raise NotImported('%s is no function but of type %s' % (path, type(found).__name__))
-    module_name, _, func_name = path.partition(':')
-    return module_name, func_name
+    if inspect.iscoroutinefunction(found):
+        raise InvalidArgument('%s is a coroutine function, which no worker awaits: call asyncio.run in a plain function'
+                              % path)
+    function: Callable[..., Any] = found
+    return function
 
 
 def _look_up(path: str, what: str, example: str) -> Tuple[Any, ModuleType]:
@@ -153,7 +160,7 @@ def import_module(name: str) -> ModuleType:
 
     Raises `NotImported` with the traceback of the application's own lines.
     """
-    _search_current_directory()
+    search_current_directory()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -165,7 +172,8 @@ def import_module(name: str) -> ModuleType:
         raise _failed(name, error) from error
 
 
-def _search_current_directory() -> None:
+def search_current_directory() -> None:
+    """Modules are looked for in the current directory first, as with `python -m`."""
     if getattr(sys.flags, 'safe_path', False):
         return
     with contextlib.suppress(OSError):  # it may have been deleted
@@ -175,14 +183,14 @@ def _search_current_directory() -> None:
 
 
 def _failed(name: str, error: BaseException) -> NotImported:
-    where = _own_lines(error.__traceback__)
+    where = own_lines(error.__traceback__)
     trace = ''.join(traceback.format_exception(type(error), error, where))
     last = traceback.extract_tb(where)[-1:]
     at = ' at %s:%s' % (last[0].filename, last[0].lineno) if last else ''
     return NotImported('importing %s failed%s: %s' % (name, at, type(error).__name__), trace)
 
 
-def _own_lines(trace: Optional[TracebackType]) -> Optional[TracebackType]:
+def own_lines(trace: Optional[TracebackType]) -> Optional[TracebackType]:
     """The traceback from the first line on that is neither ours nor of Python's import."""
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename

@@ -18,6 +18,7 @@ from delayed import _scripts
 KEYS = {
     'waiting': 'list', 'notifications': 'list', 'enqueued': 'zset', 'dequeued': 'zset', 'leases': 'hash',
     'losses': 'hash', 'dead': 'zset', 'swept': 'string', 'producer': 'string',
+    'id': 'string', 'workers': 'hash', 'pace': 'list',
     # of another queue:
     'waiting2': 'list', 'notifications2': 'list', 'enqueued2': 'zset', 'dequeued2': 'zset', 'leases2': 'hash',
 }
@@ -38,6 +39,11 @@ KEYS_OF = {
     'tidy': ('enqueued', 'dequeued', 'leases', 'losses'),
     'set_aside': ('enqueued', 'dequeued', 'leases', 'losses', 'dead'),
     'requeue_dead': ('waiting', 'notifications', 'enqueued', 'dead'),
+    'announce': ('workers', 'pace', 'id', 'enqueued'),
+    'census': (*STORE, 'dead', 'id'),
+    'peek': ('dequeued', 'leases', 'enqueued'),
+    'whereabouts': ('enqueued', 'dequeued', 'dead'),
+    'restore': ('waiting', 'notifications', 'enqueued', 'dequeued'),
 }
 #: A payload is any bytes: these are no text.
 A, B, C, D = b'a\x80\x04\x00', b'b\xff\n', b'c \r\n', b'd'
