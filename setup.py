@@ -41,7 +41,7 @@ setup(
         'Typing :: Typed',
     ],
     python_requires='>=3.9',
-    packages=['delayed'],
+    packages=['delayed', 'delayed.commands'],
     package_data={'delayed': ['lua/*.lua', 'py.typed']},
     install_requires=['redis>=4.5'],
     extras_require={

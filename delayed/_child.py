@@ -72,6 +72,11 @@ class Child:
         return self.page.slots[(self._sent - 1) % len(self.page.slots)]
 
     @property
+    def tasks(self) -> int:
+        """How many it was sent."""
+        return self._sent
+
+    @property
     def death_fd(self) -> Optional[int]:
         """Readable once the child is dead; `None` where the system has no such thing."""
         return self._death_fd

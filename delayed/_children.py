@@ -12,15 +12,15 @@ from .logger import logger
 
 
 class Children:
-    """`once`: each child runs one task, and a spare is forked while it does, so that the fork is off the critical
-    path."""
+    """`max_tasks`: each child runs so many at most; `None`: any number. While it runs the last of them a spare is
+    forked, so that the fork is off the critical path."""
 
-    def __init__(self, main: Callable[[Page], ChildMain], once: bool, timeout: float,
+    def __init__(self, main: Callable[[Page], ChildMain], max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None]) -> None:
         """timeout: seconds that a child has to leave before it is killed."""
         self._main = main
         self._timeout = timeout
-        self._once = once
+        self._max_tasks = max_tasks
         self._note_pid = note_pid
         self._current: Optional[Child] = None
         self._spare: Optional[Child] = None
@@ -36,19 +36,22 @@ class Children:
         return self._current
 
     def fork_ahead(self) -> None:
-        """Forks the spare, if this kind of worker has one."""
-        if self._once and self._spare is None:
+        """Forks the spare, if the current child runs its last task."""
+        if self._is_through(self._current) and self._spare is None:
             try:
                 self._spare = self._fork()
             except OSError as error:
                 logger.warning('cannot fork a spare child yet: %s', error)
 
     def ended(self) -> None:
-        """The current child reported its task's end. One that runs a single task stays until Redis knows of it."""
-        if self._once and self._current is not None:
+        """The current child reported its task's end. If that was its last task it stays until Redis knows of it."""
+        if self._current is not None and (self._is_through(self._current) or self._current.page.leaving):
             self._parting.append(self._current)
             self._current = None
             self._note_pid(None)
+
+    def _is_through(self, child: Optional[Child]) -> bool:
+        return child is not None and self._max_tasks is not None and child.tasks >= self._max_tasks
 
     def part(self, child: Child) -> None:
         """Redis knows what became of the child's task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import List
 
 ID_SUFFIX = '_id'
 NOTI_SUFFIX = '_noti'
@@ -57,6 +58,23 @@ class QueueKeys:
         """String: when (Unix ms) the last worker swept, until when renewed leases are spared, and the shortest lease of
         those who sweep."""
         return self.waiting + '_swept'
+
+    @property
+    def workers(self) -> str:
+        """Hash, expires: name of a worker -> when it told last that it lives (Unix ms), for how long (ms) that holds,
+        and JSON: seconds since it began, and since it took its tasks."""
+        return self.waiting + '_workers'
+
+    @property
+    def pace(self) -> str:
+        """List, expires, newest first: from when to when (Unix ms) which id was the last, and how many tasks were
+        unfinished."""
+        return self.waiting + '_pace'
+
+    def all(self) -> List[str]:
+        """All but those of the producers, which expire by themselves."""
+        return [self.waiting, *(getattr(self, name) for name, value in vars(QueueKeys).items()
+                                if isinstance(value, property))]
 
     def producer(self, name: str) -> str:
         """String, expires: the number of the last call of one producer, so that a repeated call adds nothing."""

@@ -23,6 +23,8 @@ class Lease:
         #: The `Task` that an overridden `Queue.dequeue` returned; what its other methods are called with.
         self.task = task
         self._proposal: Optional[bytes] = None
+        #: From which queue, where a worker has several.
+        self.queue = 0
         #: Whether Redis thinks that it was taken ahead, and has not begun.
         self.ahead = False
         #: When to renew next.

@@ -37,6 +37,7 @@ class Taken(NamedTuple):
 
     payload: bytes
     token: bytes
+    queue: int = 0  # which, where a worker has several
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,16 @@ class Ledger:
                 if cursor == b'0':
                     break
 
+    def announce(self, name: str, facts: str, lasts_ms: float, first: bool) -> None:
+        """Notes that a worker lives. `facts`: JSON, for those who look. `first`: it has just begun."""
+        keys = self.keys
+        self.caller.script(_scripts.ANNOUNCE, (keys.workers, keys.pace, keys.id, keys.enqueued),
+                           (name, lasts_ms, facts, 'first' if first else 'again'))
+
+    def withdraw(self, name: str) -> None:
+        """Forgets what `announce` noted of a worker."""
+        self.caller.command('HDEL', self.keys.workers, name)
+
     def dead_len(self) -> int:
         return int(self.caller.command('ZCARD', self.keys.dead))
 
@@ -191,6 +202,13 @@ class Ledger:
             return []  # Redis takes -1 for the last
         reply = self.caller.command('ZRANGE', self.keys.dead, start, start + count - 1, 'WITHSCORES')
         return [_read_letter(*pair) for pair in _pairs(reply)]
+
+    def dead_letter(self, id: str) -> Optional[DeadLetter]:
+        """The dead letter with this id; `None`: there is none."""
+        if not _LETTER_ID.fullmatch(id):
+            return None
+        reply = self.caller.command('ZRANGEBYSCORE', self.keys.dead, id, id, 'WITHSCORES', 'LIMIT', 0, 1)
+        return next((_read_letter(*pair) for pair in _pairs(reply)), None)
 
     def requeue_dead(self, id: str) -> bool:
         """Puts a dead letter's task back at the end of the list. `False` if there is no such letter."""

@@ -43,14 +43,15 @@ _BLIND_INTERVAL = 0.5
 class Options:
     """How a worker works. Times are seconds."""
 
-    once: bool  # a fresh child for each task
+    max_tasks: Optional[int]  # of one child; 1: a fresh child for each task
+    max_rss: Optional[int]  # bytes; a child that has more is replaced
     kill_timeout: float
     handlers: _runner.Handlers
     sweep_interval: Optional[float]
     requeue_crashed: bool
     kill_on_partition: bool
-    default_timeout: Callable[[], float]
-    requeue_timeout: float
+    default_timeout: Callable[[int], float]  # of the queue with that number
+    requeue_timeout: Callable[[int], float]
 
 
 class Monitor:
@@ -64,7 +65,7 @@ class Monitor:
         self._stop = stop
         self._program = program
         self._pid = os.getpid()
-        self._children = Children(lambda page: partial(self._child_main, page), options.once,
+        self._children = Children(lambda page: partial(self._child_main, page), options.max_tasks,
                                   max(options.kill_timeout, 1.0), note_pid)
         self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
         self._unbegun = 0  # how many children in a row died before they began their task
@@ -98,8 +99,8 @@ class Monitor:
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
                         options.handlers.failed)
         orphan.watch()
-        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout() * 1000,
-                       options.once).run()
+        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout,
+                       options.max_tasks, options.max_rss).run()
 
     def _attempt(self, lease: Lease) -> None:
         """Has a child run the task, and notes what is to become of it."""
@@ -112,8 +113,9 @@ class Monitor:
             self._pause()
             return
         slot = child.next_slot()
-        slot.prepare(lease.tokens)
-        attempt = Attempt(time.monotonic(), provisional_timeout(options.default_timeout()), options.kill_timeout)
+        slot.prepare(lease.tokens, lease.queue)
+        attempt = Attempt(time.monotonic(), provisional_timeout(options.default_timeout(lease.queue)),
+                          options.kill_timeout)
         try:
             self._send(child, attempt, lease.payload)
             self._children.fork_ahead()

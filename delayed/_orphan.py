@@ -44,16 +44,16 @@ class Job:
 
 
 class Orphan:
-    """The child's part. `connect` makes a source of the child's own; `failed` calls the error handler."""
+    """The child's part. `connect` makes a source of the child's own; `requeue_timeout` is that of the queue with that
+    number, in seconds; `failed` calls the error handler."""
 
     def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
-                 requeue_timeout: float, failed: Callable[[Task, Optional[int], Any], None]) -> None:
+                 requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None]) -> None:
         self._page = page
         self._monitor_pid = monitor_pid
         self._connect = connect
         self._lock = _thread.allocate_lock()  # one at a time: a token that is being replaced releases nothing
         self._kill_timeout = kill_timeout
-        self._grace = max(1.0, min(5.0, requeue_timeout / 2))
         self._requeue_timeout = requeue_timeout
         self._failed = failed
         self._jobs: List[Job] = []
@@ -81,7 +81,8 @@ class Orphan:
         handler runs, the kernel ends this process in the end: by SIGALRM, whose default action needs no interpreter."""
         self._jobs, self._task, self._deadline = list(jobs), task, time.monotonic() + min(timeout, _LONGEST_TIMER)
         if self._alarm:
-            signal.setitimer(signal.ITIMER_REAL, min(timeout + self._kill_timeout + self._grace, _LONGEST_TIMER))
+            grace = max(1.0, min(5.0, self._requeue_timeout(self._jobs[-1].slot.queue) / 2))
+            signal.setitimer(signal.ITIMER_REAL, min(timeout + self._kill_timeout + grace, _LONGEST_TIMER))
         if self.alone:
             _thread.start_new_thread(self._live_on, ())
 
@@ -112,7 +113,9 @@ class Orphan:
         logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
 
     def _lease(self, job: Job) -> Lease:
-        return Lease(job.payload, job.slot.tokens, None, 'orphan:%d' % self._pid, time.monotonic())
+        lease = Lease(job.payload, job.slot.tokens, None, 'orphan:%d' % self._pid, time.monotonic())
+        lease.queue = job.slot.queue
+        return lease
 
     def _on_death(self, signum: int, frame: object) -> None:
         # A thread, since the task that was interrupted here may hold any lock; this way of starting one takes none.
@@ -141,7 +144,7 @@ class Orphan:
     def _extend_lease(self, source: Source, job: Job, deadline: float) -> None:
         """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""
         for delay in _backoff.delays(max(0.0, deadline - time.monotonic()), source.longest_pause):
-            rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout + self._requeue_timeout
+            rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout + self._requeue_timeout(job.slot.queue)
             try:
                 with self._lock:
                     if job.slot.step is Step.ENDED:

@@ -9,8 +9,9 @@ import enum
 import mmap
 from typing import Tuple
 
-_ASKED, _SLOTS_AT = 0, 64
-_STEP, _OUTCOME, _SETTLED, _TOKENS_AT = range(4)  # within a slot
+_ASKED, _LEAVING, _SLOTS_AT = 0, 1, 64
+_STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
+MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
 _SLOT_SIZE = 640
@@ -44,9 +45,10 @@ class Slot:
         self._memory = memory
         self._start = start
 
-    def prepare(self, tokens: Tuple[bytes, ...]) -> None:
-        """By the monitor: a new task is about to be sent."""
+    def prepare(self, tokens: Tuple[bytes, ...], queue: int = 0) -> None:
+        """By the monitor: a new task of this queue is about to be sent."""
         self._memory[self._start:self._start + 3] = b'\0\0\0'
+        self._memory[self._start + _QUEUE] = queue
         self.tokens = tokens
 
     @property
@@ -75,6 +77,11 @@ class Slot:
     @settled.setter
     def settled(self, settled: bool) -> None:
         self._memory[self._start + _SETTLED] = settled
+
+    @property
+    def queue(self) -> int:
+        """By the monitor: the number of the task's queue, where a worker has several."""
+        return self._memory[self._start + _QUEUE]
 
     @property
     def tokens(self) -> Tuple[bytes, ...]:
@@ -109,3 +116,12 @@ class Page:
     @asked_to_end.setter
     def asked_to_end(self, asked: bool) -> None:
         self._memory[_ASKED] = asked
+
+    @property
+    def leaving(self) -> bool:
+        """By the child: it is to run no other task."""
+        return bool(self._memory[_LEAVING])
+
+    @leaving.setter
+    def leaving(self, leaving: bool) -> None:
+        self._memory[_LEAVING] = leaving

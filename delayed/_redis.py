@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any, Callable, List, Optional, Sequence, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import redis
 from redis.backoff import NoBackoff
@@ -23,6 +23,7 @@ Unavailable = (RedisError, RedisClusterException, OSError)
 
 #: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
 HELD_SOCKET_TIMEOUT = 3.0
+_PLAIN_CONNECTIONS = (redis.Connection, redis.SSLConnection, redis.UnixDomainSocketConnection)
 _BLOCK = 1.0  # seconds that one wait for a notification lasts
 _CHUNK = 1 << 16  # bytes that are sent at once
 _TICK = 0.1  # seconds that Redis may be late when it ends a wait
@@ -51,6 +52,26 @@ def check_slot(conn: Any, name: str, other_key: str) -> None:
                               % (name, name))
 
 
+def check_one_server(conns: Sequence[Any], names: Sequence[str]) -> None:
+    """Raises `InvalidArgument` unless one call can reach all queues of these names, each through its client."""
+    if len(set(map(_place, conns))) > 1:
+        raise InvalidArgument('the queues of one worker must be in one database of one Redis server: give them one '
+                              'client, or run a worker for each of %s' % ', '.join(names))
+    keyslot = getattr(conns[0], 'keyslot', None)
+    if callable(keyslot) and len({keyslot(name) for name in names}) > 1:
+        raise InvalidArgument('in a Redis Cluster, the queues of one worker must share a slot: give %s one tag, such '
+                              "as '{tag}name', or run a worker for each" % ', '.join(names))
+
+
+def _place(conn: Any) -> Tuple[Any, ...]:
+    """Which server and database a client leads to, as far as can be told; that of a Sentinel, for instance, changes."""
+    pool: Any = getattr(conn, 'connection_pool', None) or conn
+    if getattr(pool, 'connection_class', None) not in _PLAIN_CONNECTIONS:
+        return (id(pool),)
+    kwargs = pool.connection_kwargs
+    return (*(kwargs.get(name) for name in ('path', 'host', 'port', 'username')), kwargs.get('db') or 0)
+
+
 class Caller:
     """Calls through any client. Repeats a call as the client does, so every call must bear that."""
 
@@ -70,16 +91,21 @@ class Caller:
 
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
+        return self.wait_any((key,), seconds) is not None
+
+    def wait_any(self, keys: Sequence[str], seconds: float = _BLOCK) -> Optional[int]:
+        """As `wait`, for several lists: pops from the first of `keys` that has something, and returns which it is."""
         timeout = self._socket_timeout()
         seconds = _block_seconds(seconds, timeout)
         if timeout is None or timeout > seconds + 2 * _TICK:
             try:
-                return self.command('BLPOP', key, seconds) is not None
+                popped = self.command('BLPOP', *keys, seconds)
+                return None if popped is None else [key.encode() for key in keys].index(popped[0])
             except ResponseError as error:
                 if 'not an integer' not in str(error):
                     raise  # Redis 5 waits for whole seconds only
         time.sleep(max(seconds, _TICK))
-        return self.command('LPOP', key) is not None
+        return next((number for number, key in enumerate(keys) if self.command('LPOP', key) is not None), None)
 
     def _socket_timeout(self) -> Optional[float]:
         pool = getattr(self._conn, 'connection_pool', None) or getattr(self._conn, 'nodes_manager', None)

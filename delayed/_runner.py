@@ -13,6 +13,7 @@ from ._attempt import provisional_timeout
 from ._channel import Reader, Writer
 from ._child import exit_now
 from ._describe import describe
+from ._memory import MEGABYTE, resident
 from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
 from .errors import UnreadablePayload
@@ -50,24 +51,25 @@ class Handlers:
 
 
 class Runner:
-    """Runs tasks one after the other; `once`: a single one."""
+    """Runs tasks one after the other: `max_tasks` of them, or until this process has more than `max_rss` bytes."""
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
-                 default_timeout_ms: float, once: bool) -> None:
+                 default_timeout: Callable[[int], float], max_tasks: Optional[int], max_rss: Optional[int]) -> None:
+        """default_timeout: that of the queue with that number, in seconds."""
         self._page = page
         self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
         self._pipes = _identity(tasks_fd), _identity(results_fd)
         self._handlers = handlers
         self._orphan = orphan
-        self._default_timeout_ms = default_timeout_ms
-        self._once = once
+        self._default_timeout = default_timeout
+        self._max_tasks, self._max_rss = max_tasks, max_rss
         self._pid = os.getpid()
         #: The running task and the one before it, which Redis may not know of yet.
         self._jobs: Deque[Job] = deque(maxlen=2)
 
     def run(self) -> None:
         """Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
-        for slot in itertools.cycle(self._page.slots):
+        for number, slot in enumerate(itertools.cycle(self._page.slots), 1):
             payload = self._reader.receive()
             if payload is None:
                 break
@@ -75,12 +77,21 @@ class Runner:
             self._jobs.append(job)
             slot.step = Step.RECEIVED
             self._run_task(job)
+            self._page.leaving = number == self._max_tasks or self._is_too_large()
             if not self._report(ENDED + job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]):
                 break
-            if self._once:
+            if self._page.leaving:
                 self._reader.receive()  # the monitor ends the pipe when Redis knows
                 break
         self._orphan.settle(self._jobs)
+
+    def _is_too_large(self) -> bool:
+        if self._max_rss is None:
+            return False
+        size = resident()
+        if size > self._max_rss:
+            logger.info('child %d has %.1f MB, more than max_rss: another takes its place', self._pid, size / MEGABYTE)
+        return size > self._max_rss
 
     def _run_task(self, job: Job) -> None:
         job.slot.step = Step.BEGUN
@@ -93,10 +104,11 @@ class Runner:
             return
         self._leave_if_copy()
         job.slot.step = Step.READ
-        timeout_ms = task.timeout or self._default_timeout_ms
-        if timeout_ms / 1000 != provisional_timeout(self._default_timeout_ms / 1000):
-            self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout_ms / 1000))
-        self._orphan.guard(self._jobs, task, timeout_ms / 1000)
+        default_timeout = self._default_timeout(job.slot.queue)
+        timeout = task.timeout / 1000 if task.timeout else default_timeout
+        if timeout != provisional_timeout(default_timeout):
+            self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
+        self._orphan.guard(self._jobs, task, timeout)
         logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
         failure = self._call(job, task)
         if failure is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -14,7 +15,8 @@ from . import _backoff
 from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Taken
-from ._redis import Unavailable
+from ._presence import Presence
+from ._redis import Caller, Unavailable
 from .logger import logger
 from .queue import Queue
 from .task import Task
@@ -28,6 +30,7 @@ _IN_FLIGHT_SECONDS = 300.0
 
 #: What the holder of a task begins with that was taken ahead; see dequeue.lua.
 _AHEAD = '?'
+NotifyTokens = Callable[[], None]
 
 
 class Source:
@@ -41,8 +44,17 @@ class Source:
         self._lease = lease
         self._max_losses = max_losses
         self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
+        self.presence = Presence(self._name)
         self._calls = 0
         self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def queue_of(self, lease: Lease) -> Queue:
+        """The queue that a task is from."""
+        return self._queue
 
     @property
     def longest_pause(self) -> float:
@@ -53,9 +65,9 @@ class Source:
         """
         return _backoff.MOST if self._lease is None else min(_backoff.MOST, self._lease / 8)
 
-    def open(self) -> None:
-        """Takes a connection of its own."""
-        self._caller = self._queue.ledger.caller.hold()
+    def open(self, caller: Optional[Caller] = None) -> None:
+        """Takes a connection of its own, or shares that of `caller`."""
+        self._caller = caller or self._queue.ledger.caller.hold()
         self._ledger = self._queue.ledger.using(self._caller)
 
     def probe(self) -> None:
@@ -66,6 +78,8 @@ class Source:
                 self._queue.name, ', '.join('%s on %s' % need for need in denied)))
 
     def close(self) -> None:
+        with contextlib.suppress(*Unavailable):
+            self.presence.leave(self._ledger)
         self._caller.let_go()
 
     def reopened(self) -> Source:
@@ -118,7 +132,7 @@ class Source:
             return ledger.lose(lease.payload, lease.tokens, self._max_losses) > 0
         return False
 
-    def extend(self, lease: Lease, seconds: Optional[float], note: Callable[[], None]) -> bool:
+    def extend(self, lease: Lease, seconds: Optional[float], note: NotifyTokens) -> bool:
         """Renews a lease for `seconds` from now, or its own length. `note` is called after each change of its tokens
         and before Redis hears of a new one, so that who must know it does even if this process dies before the
         reply. Returns whether the lease was still held."""
@@ -139,7 +153,9 @@ class Source:
         """Brings back what is lost, unless the living may not have had the chance to renew."""
         self.hand_back_unanswered()
         try:
-            return sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+            repaired = sweep(self._queue, self._max_losses, self._lease or SWEEP_LEASE, self._ledger)[0]
+            self.presence.tell(self._ledger, self._lease or SWEEP_LEASE)
+            return repaired
         except Unavailable:
             raise
         except Exception:
@@ -167,15 +183,16 @@ class Source:
         """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
         if taken is None:
             return None
+        self.presence.took(holder, asked)
         lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
-        lease.ahead = holder.startswith(_AHEAD)
+        lease.ahead, lease.queue = holder.startswith(_AHEAD), taken.queue
         return lease
 
     def _find_unanswered(self) -> Optional[Lease]:
         """A call whose reply was lost may have taken a task, or a server that was frozen may still carry it out."""
         for entry in list(self._unanswered):
             holder, since = entry
-            taken = self._ledger.reclaim(holder) if holder else None
+            taken = self._reclaim(holder) if holder else None
             if taken is not None or time.monotonic() - since > _IN_FLIGHT_SECONDS or not holder:
                 self._unanswered.remove(entry)
             if taken is not None:
@@ -185,11 +202,14 @@ class Source:
                 return lease
         return None
 
+    def _reclaim(self, holder: str) -> Optional[Taken]:
+        return self._ledger.reclaim(holder)
+
     def hand_back_unanswered(self) -> None:
         """Gives back what calls without a reply have taken."""
         lease = self._find_unanswered()
         while lease is not None:
-            logger.info('queue %s: hands back a task that a call without a reply had taken', self._queue.name)
+            logger.info('queue %s: hands back a task that a call without a reply had taken', self.queue_of(lease).name)
             self.settle(lease, Verdict.HAND_BACK)
             lease = self._find_unanswered()
 
@@ -205,7 +225,7 @@ class QueueSource(Source):
     def __init__(self, queue: Queue, max_losses: int) -> None:
         super().__init__(queue, None, max_losses)
 
-    def open(self) -> None:
+    def open(self, caller: Optional[Caller] = None) -> None:
         pass
 
     def take(self, seconds: float) -> Optional[Lease]:
@@ -243,9 +263,13 @@ class QueueSource(Source):
         return task
 
 
+def overrides(queue: Queue) -> bool:
+    """Whether its class is the user's own and overrides what a worker calls."""
+    return any(getattr(type(queue), name) is not getattr(Queue, name) for name in _OVERRIDABLE)
+
+
 def source_of(queue: Queue, lease: Optional[float], max_losses: int) -> Source:
-    overridden = any(getattr(type(queue), name) is not getattr(Queue, name) for name in _OVERRIDABLE)
-    return QueueSource(queue, max_losses) if overridden else Source(queue, lease, max_losses)
+    return QueueSource(queue, max_losses) if overrides(queue) else Source(queue, lease, max_losses)
 
 
 def sweep(queue: Queue, max_losses: int, lease: float, ledger: Optional[Ledger] = None) -> Tuple[int, bool]:

@@ -112,6 +112,7 @@ def _later(queue: Queue, func: Callable[P, object], timeout: float | None) -> Ca
         task = Task.create(func, args, kwargs, timeout)
         queue.enqueue(task)  # whose result is not relied upon: a subclass of an old program returns none
         return task
+    cast('Any', enqueue).queue = queue  # for the command line
     return enqueue
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import secrets
 import signal
 import sysconfig
@@ -27,9 +26,10 @@ from ._demo_crew import Crew
 from ._demo_report import Kill, Progress, Report, table, thousands
 from ._demo_task import Board, FileHash, Hold, hash_file, note_failure, write_to
 from ._keys import QueueKeys
+from ._server import ServerUnreachable, client, reached, without_password
 from ._shield import STOPPING, is_default
 from .embedded import EmbeddedRedis
-from .errors import DelayedError, InvalidArgument, ServerNotFound
+from .errors import DelayedError
 from .queue import Queue
 from .task import Task
 from .worker import PreforkedWorker
@@ -43,10 +43,6 @@ TIMEOUT, REQUEUE_TIMEOUT = 10.0, 1.0
 PATIENCE = 30.0
 _TICK = 0.05  # seconds between two looks
 _SOCKET_TIMEOUT = 5.0  # seconds
-
-
-class ServerUnreachable(ServerNotFound):
-    """The Redis server of the user's does not answer, or refuses what it is asked."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -193,31 +189,20 @@ def _server(url: Optional[str]) -> Iterator[str]:
 @contextlib.contextmanager
 def _connection(url: str) -> Iterator[Any]:
     """A client of a server that answers."""
-    try:
+    with reached(url):
         conn = _client(url)
         conn.ping()
-    except (ValueError, TypeError) as error:  # of a scheme, a port, an option that there is not
-        raise InvalidArgument('no URL of a Redis server: %s (%s)' % (_without_password(url), error)) from error
-    except redis.AuthenticationError as error:
-        raise ServerUnreachable('%s wants another password, to be given as redis://:PASSWORD@HOST:PORT/DB (%s)'
-                                % (_without_password(url), error)) from error
-    except redis.RedisError as error:
-        raise ServerUnreachable('cannot reach %s: %s' % (_without_password(url), error)) from error
     try:
         yield conn
     except redis.RedisError as error:
-        raise ServerUnreachable('lost %s: %s' % (_without_password(url), error)) from error
+        raise ServerUnreachable('lost %s: %s' % (without_password(url), error)) from error
     finally:
         conn.connection_pool.disconnect()
 
 
 def _client(url: str) -> Any:
     # Without repetitions: the tasks' calls count.
-    return redis.Redis.from_url(url, socket_timeout=_SOCKET_TIMEOUT, retry=Retry(NoBackoff(), 0))
-
-
-def _without_password(url: str) -> str:
-    return re.sub('//[^/]*@', '//', url)
+    return client(url, socket_timeout=_SOCKET_TIMEOUT, retry=Retry(NoBackoff(), 0))
 
 
 @contextlib.contextmanager

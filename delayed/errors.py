@@ -52,5 +52,13 @@ class TaskExited(DelayedError):
         self.code = code
 
 
+class WorkersFailed(DelayedError, RuntimeError):
+    """The workers of a pool cannot work, and would not, however often they were started. `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__('the workers cannot work: %s' % reason)
+        self.reason = reason
+
+
 class ServerNotFound(DelayedError):
     """No redis-server could be found or started. The message says where it was looked for."""

@@ -61,6 +61,11 @@ class Queue:
         return self._name
 
     @property
+    def conn(self) -> Any:
+        """The client that it was given."""
+        return self._conn
+
+    @property
     def requeue_timeout(self) -> float:
         """How long after its timeout a task counts as lost, in milliseconds."""
         return self._requeue_timeout_ms

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import abc
+import importlib
 import itertools
 import os
 import signal
 import threading
 from types import FrameType
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from ._memory import MEGABYTE
 from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
+from ._queue_list import Queues, queue_list
 from ._runner import ExcInfo, Handlers
 from ._shield import STOPPING, as_if_never_here, is_default
-from ._source import SWEEP_LEASE, source_of
+from ._source import SWEEP_LEASE
 from ._stop import Stop
 from ._wakeup import Wakeup
 from .constants import Status
 from .errors import AlreadyRunning, InvalidArgument, WrongType
 from .logger import logger
-from .queue import MAX_LOSSES, Queue
+from .queue import MAX_LOSSES
 from .task import Task, check_timeout
 
 #: Redis keeps nothing for longer than some multiple of this, in seconds (some 31,000 years).
@@ -35,6 +38,9 @@ ErrorHandler = Callable[[Task, Optional[int], Optional[ExcInfo]], object]
 class Worker(abc.ABC):
     """Takes tasks from `queue` and runs each in a child, one at a time.
 
+    queue: one, or several on one Redis server. Of a list, the first that has a task comes first: `[urgent, other]`.
+        Of a dict, each gets its share: with `{often: 3, seldom: 1}`, three tasks of one and then one of the other,
+        as long as both have some. Timeouts are those of the task's own queue.
     kill_timeout: seconds between SIGTERM and SIGKILL for a task that is out of time.
     success_handler(task): called in the child after a task has returned.
     error_handler(task, kill_signal, exc_info): after an exception `kill_signal` is `None` and `exc_info` the usual
@@ -49,6 +55,11 @@ class Worker(abc.ABC):
     max_losses: a task lost so often (its worker died or froze while it ran) is set aside; 0: never.
     stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
     on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
+    max_tasks: of a `PreforkedWorker`: how many tasks a child runs before another takes its place; `None`: any number.
+    max_rss: of a `PreforkedWorker`: MB of memory (resident, all that is shared with the worker included); a child that
+        has more after a task is replaced. `None`: never.
+    preload: names of modules that `run` imports before any child is forked, so that no child has to. Changes of them
+        are not seen before a restart.
     on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill`
         ends it.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
@@ -59,14 +70,17 @@ class Worker(abc.ABC):
     def _once(self) -> bool:
         """Whether a child runs a single task."""
 
-    def __init__(self, queue: Queue, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
+    def __init__(self, queue: Queues, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
                  error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
                  sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES,
-                 stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait') -> None:
-        if not isinstance(queue, Queue):
-            raise WrongType('queue must be a delayed.queue.Queue, not %r' % (queue,))
+                 stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait',
+                 max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
+                 preload: Sequence[str] = ()) -> None:
+        self._queues = queue_list(queue)
+        self._queue = self._queues.queues[0]
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
-                            ('max_losses', max_losses), ('stop_timeout', stop_timeout)):
+                            ('max_losses', max_losses), ('stop_timeout', stop_timeout), ('max_tasks', max_tasks),
+                            ('max_rss', max_rss)):
             check_timeout(value, name)
         for name, handler in (('success_handler', success_handler), ('error_handler', error_handler)):
             if handler is not None and not callable(handler):
@@ -80,18 +94,22 @@ class Worker(abc.ABC):
                                   % (_LONGEST_LEASE, lease))
         if sweep_interval == 0:
             raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
-        self._queue = queue
+        self._check_children(max_tasks, max_rss, preload)
+        self._preload = list(preload)
         # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
         self._lease = lease if DEATH_SIGNAL is not None else None
         self._max_losses = max_losses
         self._stop_timeout = stop_timeout
         self._options = Options(
-            once=self._once, kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
+            max_tasks=1 if self._once else max_tasks,
+            max_rss=None if max_rss is None else int(max_rss * MEGABYTE),
+            kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
             # Looks further apart than half a lease would never find that the living had the chance to renew.
             sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
             requeue_crashed=on_crash == 'requeue',
-            kill_on_partition=on_partition == 'kill', default_timeout=lambda: queue.default_timeout / 1000,
-            requeue_timeout=queue.requeue_timeout / 1000)
+            kill_on_partition=on_partition == 'kill',
+            default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
+            requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000)
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()
@@ -106,18 +124,28 @@ class Worker(abc.ABC):
         stays. On return the program's handlers are back, and no child, descriptor or zombie is left.
         Raises `redis.exceptions.AuthenticationError` or `NoPermissionError` at the start, and `AlreadyRunning`.
         """
+        self._run(None)
+
+    def run_supervised(self, is_urgent: Callable[[], bool]) -> None:
+        """As `run`, for a process of a pool, which may get a signal twice that was sent once, to the whole group and by
+        the supervisor: it is `is_urgent` that says, when one comes, whether to hand the running task back."""
+        self._run(is_urgent)
+
+    def _run(self, is_urgent: Optional[Callable[[], bool]]) -> None:
         if self._runs_in == os.getpid():
             raise AlreadyRunning(self)
         self._runs_in, self._stop, self._wakeup = os.getpid(), Stop(self._stop_timeout), Wakeup()
         self._status = Status.RUNNING
         program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
-        installed = self._install_handlers(program)
+        installed = self._install_handlers(program, is_urgent)
         try:
-            logger.info('%s %d works on queue %s', type(self).__name__, os.getpid(), self._queue.name)
-            source = source_of(self._queue, self._lease, self._max_losses)
+            logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
+            for name in self._preload:
+                importlib.import_module(name)
+            source = self._queues.source(self._lease, self._max_losses)
             Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
         except (AuthenticationError, NoPermissionError) as error:
-            logger.error('cannot work on queue %s: %s', self._queue.name, error)
+            logger.error('cannot work on %s: %s', self._queues, error)
             raise
         finally:
             for signum in installed:
@@ -126,6 +154,17 @@ class Worker(abc.ABC):
             wakeup.close()
             self._status, self._runs_in = Status.STOPPED, None
             logger.info('%s %d stopped', type(self).__name__, os.getpid())
+
+    def _check_children(self, max_tasks: Optional[int], max_rss: Optional[float], preload: Sequence[str]) -> None:
+        if self._once and (max_tasks, max_rss) != (None, None):
+            raise InvalidArgument('max_tasks and max_rss are options of a PreforkedWorker: %s runs each task in a '
+                                  'process of its own' % type(self).__name__)
+        if max_tasks is not None and (not isinstance(max_tasks, int) or max_tasks < 1):
+            raise InvalidArgument('max_tasks must be a whole number from 1 up, or None, not %r' % (max_tasks,))
+        if max_rss == 0:
+            raise InvalidArgument('max_rss must be more than 0 MB, or None')
+        if not isinstance(preload, (list, tuple)) or not all(isinstance(name, str) for name in preload):
+            raise WrongType("preload must be a list of modules' names, not %r" % (preload,))
 
     def stop(self) -> None:
         """Asks `run` to return when the running task is finished. May be called from anywhere, signal handlers too."""
@@ -142,7 +181,7 @@ class Worker(abc.ABC):
     def _note_child(self, pid: Optional[int]) -> None:
         self._child_pid = pid
 
-    def _install_handlers(self, program: Dict[int, Any]) -> Dict[int, Any]:
+    def _install_handlers(self, program: Dict[int, Any], is_urgent: Optional[Callable[[], bool]]) -> Dict[int, Any]:
         if threading.current_thread() is not threading.main_thread():
             return {}
         pid, signals = os.getpid(), itertools.count()
@@ -150,7 +189,7 @@ class Worker(abc.ABC):
         def handler(signum: int, frame: Optional[FrameType]) -> None:
             if os.getpid() == pid:
                 again = next(signals) > 0  # counted in one step: the next one may interrupt this handler
-                self._ask_to_stop(urgent=again or self._stop.wanted)
+                self._ask_to_stop(urgent=is_urgent() if is_urgent else again or self._stop.wanted)
             else:  # a process that the program forked, or a handler
                 as_if_never_here(signum, frame)
 

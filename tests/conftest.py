@@ -89,6 +89,15 @@ def lab(conn, tmp_path):
         yield lab
 
 
+@pytest.fixture
+def shell(conn, redis_server, tmp_path):
+    """Types commands in a directory with an application."""
+    from shell import Shell
+    shell = Shell(tmp_path, redis_server.url)
+    yield shell
+    shell.close()
+
+
 @pytest.fixture(params=['ForkedWorker', 'PreforkedWorker'])
 def worker_class(request):
     """Each of the workers: both keep one contract."""

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from workers import SIGNAL_STATE, pass_gate, report
+from workers import SIGNAL_STATE, open_files, pass_gate, report
 
 kept = []  # what a task leaves behind in its process
 
@@ -101,3 +101,13 @@ def count():
     """How often it was called in this process."""
     kept.append(None)
     report('count', len(kept))
+
+
+def grow(megabytes):
+    """Keeps so much memory."""
+    kept.append(b'x' * (megabytes << 20))
+
+
+def fds():
+    """How many descriptors are open here."""
+    report('fds', len(open_files()))

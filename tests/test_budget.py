@@ -22,7 +22,9 @@ _WORKER = """
 import sys, redis
 from delayed import worker
 from delayed.queue import Queue
-getattr(worker, sys.argv[1])(Queue('default', redis.Redis.from_url(sys.argv[2])), sweep_interval=None).run()
+conn = redis.Redis.from_url(sys.argv[2])
+queues = [Queue(name, conn) for name in ('empty', 'default', 'also-empty')[:int(sys.argv[3])]]
+getattr(worker, sys.argv[1])(queues if len(queues) > 1 else Queue('default', conn), sweep_interval=None).run()
 """
 _PRODUCER = """
 import sys, redis
@@ -78,17 +80,20 @@ def _assert_within(budget, measure):
 @pytest.fixture
 def drain(redis_server, queue):
     """Makes so many empty tasks for a worker to run, and returns its command; it ends when they are done."""
-    def prepared(worker_class, number):
+    def prepared(worker_class, number, queues=1):
         for _ in range(number):
             queue.enqueue(task('builtins.int'))
         queue.enqueue(task('stop_worker'))
-        return [sys.executable, '-c', _WORKER, worker_class, redis_server.url]
+        return [sys.executable, '-c', _WORKER, worker_class, redis_server.url, str(queues)]
     return prepared
 
 
 class TestInRedisATask:
     def test_costs_a_busy_preforked_worker_one_round_trip(self, conn, drain):
         self._assert_worker_within(Cost(1.05, 18, 400, 90), conn, drain, 'PreforkedWorker', 100, 600)
+
+    def test_costs_a_worker_with_several_queues_one_round_trip_too(self, conn, drain):
+        self._assert_worker_within(Cost(1.05, 22, 900, 90), conn, drain, 'PreforkedWorker', 100, 600, queues=3)
 
     def test_costs_a_busy_forked_worker_little_more_than_one_round_trip(self, conn, drain):
         self._assert_worker_within(Cost(1.5, 24, 550, 130), conn, drain, 'ForkedWorker', 20, 120)
@@ -100,9 +105,9 @@ class TestInRedisATask:
         _assert_within(Cost(2.02, 7.1, 290, 13), lambda: _cost(conn, produce, 100, 300))
 
     @staticmethod
-    def _assert_worker_within(budget, conn, drain, worker_class, fewer, more):
+    def _assert_worker_within(budget, conn, drain, worker_class, fewer, more, queues=1):
         def run(number):
-            command = drain(worker_class, number)
+            command = drain(worker_class, number, queues)
             return lambda: subprocess.run(command, check=True)
 
         _assert_within(budget, lambda: _cost(conn, run, fewer, more))

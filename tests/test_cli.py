@@ -1,16 +1,24 @@
+import argparse
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 import delayed
+from delayed import cli
 from delayed.cli import Exit, main
+from delayed.queue import Queue
+from delayed.task import Task
 from demos import DEMO
-from waiting import DEADLINE
+from waiting import DEADLINE, wait_until
 
+COMMANDS = [module.__name__.rpartition('.')[2] for module in cli._COMMANDS]
+#: Their examples are run elsewhere, for they end late or never.
+ENDLESS = 'demo',
 PROGRAM = [sys.executable, '-W', 'error', '-m', 'delayed']
 
 
@@ -19,39 +27,71 @@ def run(*args):
     return subprocess.run([*PROGRAM, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE)
 
 
+def parsers(parser, name='delayed'):
+    """The parser and those of its commands, with their names."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, below in action.choices.items():
+                yield from parsers(below, '%s %s' % (name, command))
+
+
 def examples():
-    """What stands under `examples:` in all helps."""
-    for args in (), ('demo',):
-        text = run(*args, '--help').stdout.partition('examples:\n')[2]
-        yield from re.findall('^  python -m delayed (.*)', text, re.MULTILINE)
+    """What stands under `examples:` in all helps, as arguments."""
+    for _, parser in parsers(cli._parser('delayed')):
+        text = parser.format_help().partition('examples:\n')[2]
+        yield from (shlex.split(line) for line in re.findall('^  delayed (.*)', text, re.MULTILINE))
+
+
+EXAMPLES = sorted(set(map(tuple, examples())))
 
 
 class TestHelp:
-    @pytest.mark.parametrize('args', [['--help'], ['demo', '--help']])
+    @pytest.mark.parametrize('args', [[], *([command] for command in COMMANDS)])
     def test_goes_to_the_output_and_ends_with_examples(self, args, capsys):
-        assert main(args) == Exit.OK
+        assert main([*args, '--help']) == Exit.OK
         out, err = capsys.readouterr()
         assert err == ''
         assert re.search(r'\nexamples:\n(  delayed .*\n)+$', out)
 
-    def test_names_each_option_and_its_default(self, capsys):
-        main(['demo', '--help'])
-        out = ' '.join(capsys.readouterr().out.split())
-        assert '--files N' in out and '--url URL' in out
-        assert out.count('(default: ') == 2
+    def test_names_each_option_with_its_default(self):
+        for name, parser in parsers(cli._parser('delayed')):
+            for action in parser._actions:
+                if action.option_strings and action.dest not in ('help', 'version'):
+                    assert '(default: ' in action.help, (name, action.option_strings)
+
+    def test_names_each_exit_status(self, capsys):
+        main(['--help'])
+        out = capsys.readouterr().out
+        assert [int(status) for status in re.findall(r'^  +(\d+)  ', out, re.MULTILINE)] == list(Exit)
 
     def test_names_the_program_as_the_user_has_typed_it(self):
         assert run('--help').stdout.startswith('usage: python -m delayed [')
 
-    def test_has_examples_that_run(self, redis_server):
+    def test_has_examples_of_the_demo_that_run(self, redis_server):
         urls = 'redis://localhost:6379/0', redis_server.url
-        commands = [example.replace(*urls).split() for example in set(examples())]
+        commands = [[part.replace(*urls) for part in example] for example in EXAMPLES if example[0] == 'demo']
         assert len(commands) >= 4
         with contextlib.ExitStack() as stack:
             running = [stack.enter_context(subprocess.Popen([*PROGRAM, *command], stdout=subprocess.DEVNULL))
                        for command in commands]
             statuses = [process.wait(4 * DEADLINE) for process in running]
         assert dict(zip(map(tuple, commands), statuses)) == dict.fromkeys(map(tuple, commands), Exit.OK)
+
+    @pytest.mark.parametrize('example', [example for example in EXAMPLES if example[0] not in ENDLESS],
+                             ids=' '.join)
+    def test_has_examples_that_run(self, shell, conn, redis_server, example):
+        letter = Task(1, 'myapp.tasks', 'add', (1, 2)).serialize()
+        conn.zadd('default_dead', {b'{"reason": "why", "lost_at": "", "allowance": "610000"}\n' + letter:
+                                   1795445657871.770})
+        args = [part.replace('redis://localhost:6379/0', redis_server.url) for part in example]
+        if '--wait' not in args:
+            assert shell.run(*args)[0] == Exit.OK
+            return
+        process = shell.start(*args)
+        queue = Queue('default', conn)
+        queue.release(wait_until(queue.dequeue, 'the task'))
+        assert process.wait(DEADLINE) == Exit.OK
 
 
 class TestVersion:

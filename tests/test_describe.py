@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delayed._describe import describe, without_arguments
+from delayed._describe import describe, plain_fields, without_arguments
 from delayed.task import Task, set_pickle_protocol_version
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -64,3 +64,17 @@ def test_an_id_that_python_refuses_to_print_is_told_by_its_size():
 def test_whatever_the_bytes_are_they_have_a_name(payload):
     assert describe(payload).startswith(('a payload of', 'task '))
     without_arguments(payload)
+
+
+class TestPlainFields:
+    @pytest.mark.parametrize('args, kwargs', [((1, 'x', None, 1.5), {'b': [True, {'c': (2,)}]}), ((), {})])
+    def test_are_all_of_a_task_with_plain_arguments(self, args, kwargs):
+        task = Task(17, 'package.module', 'func', args, kwargs, 5)
+        assert plain_fields(task.serialize()) == (17, 'package.module', 'func', args, kwargs, 5)
+
+    @pytest.mark.parametrize('payload', [
+        b'no pickle', b'', pickle.dumps((1, 2, 3)), pickle.dumps((1, 'm', 'f', 3, {}, None)),
+        Task(17, 'module', 'func', (ExitsWhenUnpickled(),)).serialize(),
+    ])
+    def test_of_any_other_payload_are_none_and_run_no_code(self, payload):
+        assert plain_fields(payload) is None

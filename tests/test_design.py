@@ -85,12 +85,21 @@ class TestModules:
     MAP = [name for row in rows('Module') for name in names(row[0])]
 
     def test_are_all_on_the_map(self):
-        assert sorted(self.MAP) == sorted(path.name for path in PACKAGE.glob('*.py') if path.name != '__init__.py')
+        modules = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob('*.py')}
+        assert sorted(self.MAP) == sorted(name for name in modules if not name.endswith('__init__.py'))
 
     @pytest.mark.parametrize('name', MAP)
     def test_import_only_what_stands_above_them(self, name):
-        above = {Path(other).stem for other in self.MAP[:self.MAP.index(name)]} | {'__version__'}
+        above = self.MAP[:self.MAP.index(name)]
         for node in ast.walk(ast.parse((PACKAGE / name).read_text('utf-8'))):
             if isinstance(node, ast.ImportFrom) and node.level:
-                imported = {node.module} if node.module else {alias.name for alias in node.names}
-                assert imported <= above
+                assert {*self.imported(name, node)} <= {*above, '__init__.py'}
+
+    def imported(self, name, node):
+        """The modules that a relative import of the module `name` gets."""
+        folder = [*Path(name).parent.parts][:len(Path(name).parent.parts) - node.level + 1]
+        base = PACKAGE.joinpath(*folder, *(node.module or '').split('.'))
+        for alias in node.names:
+            path = next(path for path in (base / (alias.name + '.py'), base.with_suffix('.py'), base / '__init__.py')
+                        if path.exists())
+            yield str(path.relative_to(PACKAGE))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 NOT_SOURCE = shutil.ignore_patterns('.?*', '__pycache__', '*.egg-info', 'build', 'dist')
 
 # The product, named by what it may consist of: a new kind of file is to be thought about.
-PRODUCT = {str(path.relative_to(ROOT)) for pattern in ('*.py', 'lua/*.lua', 'py.typed')
+PRODUCT = {str(path.relative_to(ROOT)) for pattern in ('*.py', 'commands/*.py', 'lua/*.lua', 'py.typed')
            for path in (ROOT / 'delayed').glob(pattern)}
 
 

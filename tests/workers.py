@@ -87,7 +87,8 @@ def children(pid):
 
 def remains(conn):
     """The keys of unfinished tasks and whatever else takes room: a queue that is through has none of them."""
-    return {key for key in conn.keys() if not key.endswith((b'_id', b'_swept')) and b'_producer_' not in key}
+    return {key for key in conn.keys()
+            if not key.endswith((b'_id', b'_swept', b'_workers', b'_pace')) and b'_producer_' not in key}
 
 
 def open_files():

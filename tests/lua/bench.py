@@ -18,6 +18,9 @@ from delayed import _scripts
 KEYS = {
     'waiting': 'list', 'notifications': 'list', 'enqueued': 'zset', 'dequeued': 'zset', 'leases': 'hash',
     'losses': 'hash', 'dead': 'zset', 'swept': 'string', 'producer': 'string',
+    'id': 'string', 'workers': 'hash', 'pace': 'list',
+    # of another queue:
+    'waiting2': 'list', 'notifications2': 'list', 'enqueued2': 'zset', 'dequeued2': 'zset', 'leases2': 'hash',
 }
 STORE = ('waiting', 'notifications', 'enqueued', 'dequeued', 'leases', 'losses')
 KEYS_OF = {
@@ -25,6 +28,7 @@ KEYS_OF = {
     'dequeue': STORE[:5],
     'release': STORE,
     'advance': STORE,
+    'advance_any': (*STORE, 'leases2', *STORE[:5], *(name + '2' for name in STORE[:5])),
     'requeue': ('waiting', 'notifications', 'dequeued', 'leases'),
     'lose': (*STORE, 'dead'),
     'renew': ('dequeued', 'leases'),
@@ -35,6 +39,11 @@ KEYS_OF = {
     'tidy': ('enqueued', 'dequeued', 'leases', 'losses'),
     'set_aside': ('enqueued', 'dequeued', 'leases', 'losses', 'dead'),
     'requeue_dead': ('waiting', 'notifications', 'enqueued', 'dead'),
+    'announce': ('workers', 'pace', 'id', 'enqueued'),
+    'census': (*STORE, 'dead', 'id'),
+    'peek': ('dequeued', 'leases', 'enqueued'),
+    'whereabouts': ('enqueued', 'dequeued', 'dead'),
+    'restore': ('waiting', 'notifications', 'enqueued', 'dequeued'),
 }
 #: A payload is any bytes: these are no text.
 A, B, C, D = b'a\x80\x04\x00', b'b\xff\n', b'c \r\n', b'd'
@@ -61,7 +70,7 @@ class Bench:
         """Fills keys: lists as lists, notifications as their number, the others as dicts or bytes."""
         for key, value in values.items():
             self.conn.delete(key)
-            if key == 'notifications':
+            if key.startswith('notifications'):
                 value = ['1'] * value
             if not value:
                 continue
@@ -88,9 +97,9 @@ class Bench:
                 held[key] = self.conn.hgetall(key)
             else:
                 held[key] = self.conn.get(key)
-        if 'notifications' in held:
-            assert set(held['notifications']) == {b'1'}
-            held['notifications'] = len(held['notifications'])
+            if key.startswith('notifications'):
+                assert set(held[key]) == {b'1'}
+                held[key] = len(held[key])
         return held
 
     def letters(self):

@@ -220,6 +220,52 @@ class TestAdvance:
         assert bench.run('advance', done, '1000' if done else '', '', '', 'ready', 15_000, 610_000, 'h')[1] == B
 
 
+class TestAdvanceAny:
+    ARGS = ('ready', 15_000, 'h', 610_000, 620_000)
+
+    def test_takes_from_the_first_queue_that_has_a_task(self, bench):
+        bench.give(waiting=[A], notifications=1, enqueued={A: 5}, waiting2=[B], notifications2=1, enqueued2={B: 6})
+        assert bench.run('advance_any', '', '', '', '', *self.ARGS)[:3] == [1, 1, A]
+        released, queue, payload, token = bench.run('advance_any', '', '', '', '', *self.ARGS)
+        assert (released, queue, payload) == (1, 2, B)
+        held = bench.holds()
+        assert (held['dequeued2'], held['leases2']) == ({B: float(token)}, {token: b'h'})
+        assert bench.run('advance_any', '', '', '', '', *self.ARGS) == [1]
+
+    def test_releases_a_task_and_takes_one_of_another_queue(self, bench):
+        bench.give(enqueued={A: 5}, dequeued={A: 1000}, waiting2=[B, C], notifications2=2, enqueued2={B: 6, C: 7})
+        released, queue, payload, token = bench.run('advance_any', A, '1000', '', '', *self.ARGS)
+        assert (released, queue, payload) == (1, 2, B)
+        assert bench.holds() == {'waiting2': [C], 'notifications2': 1, 'enqueued2': {B: 6, C: 7},
+                                 'dequeued2': {B: float(token)}, 'leases2': {token: b'h'}}
+
+    def test_takes_the_next_even_if_the_first_has_become_anothers(self, bench):
+        bench.give(enqueued={A: 5}, dequeued={A: 2000}, waiting2=[B], notifications2=1, enqueued2={B: 6})
+        assert bench.run('advance_any', A, '1000', '', '', *self.ARGS)[:3] == [0, 2, B]
+        assert bench.holds()['dequeued'] == {A: 2000}
+
+    def test_gives_a_task_without_allowance_that_of_its_own_queue(self, bench):
+        bench.give(waiting2=[B], notifications2=1)
+        bench.run('advance_any', '', '', '', '', *self.ARGS)
+        assert bench.holds()['enqueued2'] == {B: 620_000}
+
+    def test_leaves_what_has_no_notification_until_a_wait_was_in_vain(self, bench):
+        bench.give(waiting=[A], waiting2=[B], notifications2=1, enqueued2={B: 6})
+        assert bench.run('advance_any', '', '', '', '', *self.ARGS)[2] == B
+        assert bench.run('advance_any', '', '', '', '', 'anyway', *self.ARGS[1:])[2] == A
+
+    def test_notes_that_a_task_of_another_queue_has_begun_that_was_taken_ahead(self, bench):
+        bench.give(enqueued2={A: 5}, dequeued2={A: 1000}, leases2={'1000.000': '?h:1'})
+        bench.run('advance_any', '', '', '1000.000', 'h:1', *self.ARGS)
+        assert bench.holds()['leases2'] == {b'1000.000': b'h:1'}
+
+    @on_the_real_server
+    def test_empties_a_full_server(self, bench, full):
+        bench.give(waiting2=[B], notifications2=1, enqueued={A: 5}, dequeued={A: 1000})
+        full()
+        assert bench.run('advance_any', A, '1000', '', '', *self.ARGS)[2] == B
+
+
 class TestRequeue:
     @pytest.mark.parametrize('tokens', ['1000.125', '1 1000.125 2', ''])
     def test_puts_a_dequeued_task_behind_all_others(self, bench, tokens):

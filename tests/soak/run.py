@@ -25,7 +25,7 @@ LEASE = 2.0
 #: Seconds after which what has not happened is a problem.
 _DRAIN, _STOP = 120.0, 30.0
 _HEARTBEAT, _STALL = 0.05, 0.3
-_OURS = (b'soak_id', b'soak_swept')
+_OURS = (b'soak_id', b'soak_swept', b'soak_workers', b'soak_pace')
 
 
 def soak(seed: int, seconds: float, pause: float = 0.6) -> Verdict:

@@ -1,0 +1,49 @@
+"""The ledgers of several queues on one server: the moves that concern more than one of them."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+from . import _scripts
+from ._keys import QueueKeys
+from ._ledger import Ledger, Taken, Tokens
+from ._redis import Caller
+
+
+class Ledgers:
+    """Each queue goes by its number; an `order` names all of them, the one to be asked first in front. Raises what
+    redis-py raises when Redis is away."""
+
+    def __init__(self, ledgers: Sequence[Ledger], caller: Caller) -> None:
+        self._ledgers = ledgers
+        self._caller = caller
+
+    def wait(self, order: Sequence[int], seconds: float) -> Optional[int]:
+        """Waits up to `seconds` for a notification in any queue and pops it. Returns in which."""
+        keys = [self._ledgers[queue].keys.notifications for queue in order]
+        popped = self._caller.wait_any(keys, seconds)
+        return None if popped is None else order[popped]
+
+    def advance(self, done: Optional[Tuple[int, bytes, Tokens]], begun: Optional[Tuple[int, bytes, str]],
+                order: Sequence[int], mode: str, lease_ms: Optional[float],
+                holder: str) -> Tuple[bool, Optional[Taken]]:
+        """Releases one task and takes the next from the first queue that has one, in one round trip.
+
+        done: its queue, payload and tokens. begun: queue, token and holder of a task that was taken ahead and has
+        begun now. The rest is as in `Ledger.take`. The client must not repeat it: it would take another.
+        """
+        queue, payload, tokens = done or (0, b'', ())
+        begun_in, begun_token, begun_holder = begun or (0, b'', '')
+        released = self._ledgers[queue].keys
+        keys: List[str] = [*_store(released), released.losses, self._ledgers[begun_in].keys.leases]
+        args: List[Any] = [payload, b' '.join(tokens), begun_token, begun_holder,
+                           mode, '' if lease_ms is None else lease_ms, holder]
+        for each in order:
+            keys += _store(self._ledgers[each].keys)
+            args.append(self._ledgers[each].default_allowance_ms)
+        reply = self._caller.script(_scripts.ADVANCE_ANY, keys, args, repeat=False)
+        return bool(reply[0]), Taken(reply[2], reply[3], order[reply[1] - 1]) if len(reply) > 1 else None
+
+
+def _store(keys: QueueKeys) -> Tuple[str, ...]:
+    return keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases
