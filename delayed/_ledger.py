@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _scripts
 from ._keys import QueueKeys
@@ -29,6 +29,7 @@ NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
 _PRODUCER_MEMORY_MS = 600_000  # longer than any client goes on repeating a call
 _BATCH = 500  # tasks of one batch of a sweep: some 5 ms of Redis
 _BATCH_BYTES = 1 << 20
+_TOLD = 20  # lost tasks of one sweep that are told one by one
 _LETTER_ID = re.compile(r'\d+(\.\d+)?')
 
 
@@ -38,6 +39,15 @@ class Taken(NamedTuple):
     payload: bytes
     token: bytes
     queue: int = 0  # which, where a worker has several
+
+
+class Lost(NamedTuple):
+    """A task that a sweep found: the beginning of its payload; its holder, `host:pid:...`, empty where it was no worker
+    of this package; whether it waits again or is set aside, for it was lost too often."""
+
+    head: bytes
+    holder: str
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -159,15 +169,20 @@ class Ledger:
         """Whether leases that workers renew may be swept now; see may_sweep.lua."""
         return bool(self.caller.script(_scripts.MAY_SWEEP, (self.keys.swept,), (lease_ms,)))
 
-    def sweep(self, max_losses: int, spare_renewed: bool = False) -> int:
-        """Brings back what is lost, and notifications in step; returns how many it repaired."""
-        lost_before, bound, repaired, more = b'', b'', 0, True
+    def sweep(self, max_losses: int, spare_renewed: bool = False,
+              tell: Callable[[Lost], None] = lambda lost: None) -> int:
+        """Brings back what is lost, and notifications in step; returns how many it repaired. `tell` hears of the first
+        lost tasks."""
+        lost_before, bound, repaired, more, untold = b'', b'', 0, True, _TOLD
         while more:
-            count, lost_before, bound, more = self.caller.script(
+            count, lost_before, bound, more, told = self.caller.script(
                 _scripts.REQUEUE_LOST, (*self._store, self.keys.dead),
                 (lost_before, bound, self.busy_len, self.postponement_ms, 'unrenewed' if spare_renewed else 'all',
-                 max_losses, self.default_allowance_ms, _BATCH, _BATCH_BYTES))
+                 max_losses, self.default_allowance_ms, _BATCH, _BATCH_BYTES, untold))
             repaired += count
+            untold -= len(told)
+            for head, holder, waits in told:
+                tell(Lost(head, holder.decode('utf-8', 'replace').lstrip('?'), bool(waits)))
         self._tidy()
         return repaired
 

@@ -13,8 +13,9 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from . import _backoff
 from ._attempt import Verdict
+from ._describe import describe
 from ._lease import Lease
-from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Taken
+from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Lost, Taken
 from ._presence import Presence
 from ._redis import Caller, Unavailable
 from .logger import logger
@@ -279,4 +280,10 @@ def sweep(queue: Queue, max_losses: int, lease: float, ledger: Optional[Ledger] 
         return queue.requeue_lost(), True
     ledger = ledger or queue.ledger
     allowed = ledger.may_sweep(lease * 1000)
-    return ledger.sweep(max_losses, not allowed), allowed
+    return ledger.sweep(max_losses, not allowed, lambda lost: _tell(queue.name, lost)), allowed
+
+
+def _tell(queue_name: str, lost: Lost) -> None:
+    who = 'worker %s' % ':'.join(lost.holder.split(':')[:2]) if lost.holder else 'whoever had taken it'
+    logger.warning('queue %s: the lease of %s ended, which %s had: %s', queue_name, describe(lost.head), who,
+                   'it waits again' if lost.waits else 'it is set aside, for it was lost too often')

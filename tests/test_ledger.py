@@ -95,6 +95,23 @@ class TestSweeping:
         assert ledger.sweep(max_losses=3) == 1
         assert waiting(real_or_fake) == [1, 2, 3]
 
+    def test_tells_what_was_lost_by_whom_and_what_became_of_it(self, ledger):
+        lost = []
+        first = ledger.take('ready', 0, '?elsewhere:77:x:1')
+        ledger.sweep(max_losses=1, tell=lost.append)
+        taken = ledger.take('ready', 0, 'elsewhere:77:x:2')
+        ledger.sweep(max_losses=1, tell=lost.append)
+        assert lost == [(first.payload, 'elsewhere:77:x:1', True), (taken.payload, 'elsewhere:77:x:2', False)]
+
+    def test_tells_no_more_than_a_few_of_very_many(self, conn):
+        ledger = Queue('many', conn).ledger
+        for number in range(60):
+            ledger.enqueue(payload_of(number), 0, 'a producer', number)
+            ledger.take('ready', 0, '')
+        lost = []
+        assert ledger.sweep(max_losses=3, tell=lost.append) == 60
+        assert 0 < len(lost) < 30
+
     def test_asks_first_whether_the_living_had_the_chance_to_renew(self, ledger, real_or_fake):
         assert not ledger.may_sweep(LEASE)
         real_or_fake.set('default_swept', '%.3f 0' % server_ms(real_or_fake))

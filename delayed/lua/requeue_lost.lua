@@ -15,7 +15,9 @@
 -- ARGV[7]  default allowance (ms)
 -- ARGV[8]  most tasks, and most notifications, of this batch
 -- ARGV[9]  most bytes of the payloads that this batch looks at; one task is always done
--- Returns  {how many tasks and notifications were repaired, lost before, where it stopped, 1 if there is more}
+-- ARGV[10] of how many lost tasks, at most, to tell
+-- Returns  {how many tasks and notifications were repaired, lost before, where it stopped, 1 if there is more, of the first
+--          lost tasks: {the first bytes of its payload, its holder, 1 if it waits again, 0 if it is set aside}}
 -- Newest first and each in front of the last, so that the longest lost ends up next, across batches too.
 -- A crash between batches leaves the longest lost for the next sweep, which puts them in front again.
 local waiting, notifications, enqueued, dequeued, leases, losses, dead = unpack(KEYS)
@@ -29,7 +31,7 @@ if not lost_before then
     end
 end
 
-local repaired, more = 0, 0
+local repaired, more, told = 0, 0, {}
 for count = 1, most + 1 do
     local found = redis.call('zrevrangebyscore', dequeued, bound, '-inf', 'withscores', 'limit', 0, 1)
     local payload, score = found[1], tonumber(found[2])
@@ -43,11 +45,15 @@ for count = 1, most + 1 do
     local renewed = redis.call('hget', leases, score_text(score))
     if (renewed and ARGV[5] == 'all') or (not renewed and score <= lost_before) then
         end_lease(dequeued, leases, payload, score)
+        local waits = true
         if not renewed or string.sub(renewed, 1, 1) == '?' then -- by hand or an old worker's, or it had not begun
             redis.call('lpush', waiting, payload)
             redis.call('lpush', notifications, '1')
         else
-            lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, ARGV[7])
+            waits = lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, ARGV[7])
+        end
+        if #told < tonumber(ARGV[10]) then
+            told[#told + 1] = {string.sub(payload, 1, 500), renewed or '', waits and 1 or 0}
         end
         repaired = repaired + 1
     else
@@ -64,4 +70,4 @@ if more == 0 then
     end
     more = missing > most and 1 or 0
 end
-return {repaired, score_text(lost_before), bound, more}
+return {repaired, score_text(lost_before), bound, more, told}

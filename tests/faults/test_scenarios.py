@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -53,6 +54,9 @@ class TestATaskWhoseWorkerAndChildDied:
         letter, = queue.dead()
         assert letter.payload == dangerous.data
         assert '3 times' in letter.reason
+        lost = [line for line in lab.log('WARNING') if 'of task 1 (faults.chores.take_all_down) ended' in line]
+        assert ['it waits again' in line for line in lost] == [True, True, False]
+        assert all('which worker %s:' % socket.gethostname() in line for line in lost)
         assert len(letter.lost_at) == 3
         assert list(letter.lost_at) == sorted(letter.lost_at)
         assert letter.lost_at[-1] <= letter.set_aside_at

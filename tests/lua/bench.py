@@ -134,16 +134,18 @@ class Sweep:
     """Arguments of a sweep, by name."""
 
     def __init__(self, bench, busy_len=10, postponement=10_000, leases='all', max_losses=3, most=500,
-                 most_bytes=1 << 20):
+                 most_bytes=1 << 20, tell=20):
         self._bench = bench
-        self._args = (busy_len, postponement, leases, max_losses, 610_000, most, most_bytes)
-        self.before, self.bound, self.batches, self.repaired = '', '', 0, 0
+        self._args = (busy_len, postponement, leases, max_losses, 610_000, most, most_bytes, tell)
+        self.before, self.bound, self.batches, self.repaired, self.told = '', '', 0, 0, []
 
     def step(self):
         """One batch. Returns whether there is more."""
-        count, self.before, self.bound, more = self._bench.run('requeue_lost', self.before, self.bound, *self._args)
+        count, self.before, self.bound, more, told = self._bench.run(
+            'requeue_lost', self.before, self.bound, *self._args)
         self.batches += 1
         self.repaired += count
+        self.told += told
         return bool(more)
 
     def run(self):

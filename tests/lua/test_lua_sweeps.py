@@ -56,6 +56,19 @@ class TestRequeueLost:
         assert Sweep(bench).run() == 3
         assert bench.holds() == {'waiting': [B, C, A, D], 'notifications': 4, 'enqueued': {A: 5, B: 6, C: 7, D: 8}}
 
+    def test_tells_which_were_lost_by_whom_and_what_became_of_them(self, bench):
+        long = b'a' * 1000
+        bench.give(enqueued={A: 5, B: 6, long: 7}, dequeued={A: 3000, B: 2000, long: 1000},
+                   leases={'2000.000': '?host:1:x:2', '1000.000': 'host:2:y:3'}, losses={long: '100,200'})
+        sweep = Sweep(bench)
+        sweep.run()
+        assert sweep.told == [[A, b'', 1], [B, b'?host:1:x:2', 1], [long[:500], b'host:2:y:3', 0]]
+
+    def test_tells_no_more_than_is_asked_for(self, bench):
+        bench.give(enqueued={A: 5, B: 6}, dequeued={A: 3000, B: 2000})
+        sweep = Sweep(bench, tell=1)
+        assert (sweep.run(), sweep.told) == (2, [[A, b'', 1]])
+
     def test_leaves_a_lease_that_has_not_ended(self, bench):
         later = bench.now() + HOUR
         bench.give(dequeued={A: later, B: 1000}, leases={text(later): 'a'})

@@ -106,7 +106,7 @@ class OtherMoves:
         args = (*bounds, *call.args[2:7], '1', *call.args[8:])
 
         def judge(turn: Turn) -> None:
-            repaired, lost_before, bound, more = turn.replies[0]
+            repaired, lost_before, bound, more, _ = turn.replies[0]
             beyond = bound.startswith('(')
             now = Sweep(token_of(lost_before), token_of(bound.lstrip('(')), beyond,
                         tuple(self._lost(world, spare=False)) if sweep is None else sweep.owed)
