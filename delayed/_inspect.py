@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _scripts
 from ._describe import without_arguments
 from ._ledger import Ledger
+from ._pace import Note, read
 
 _HEAD = 1024  # bytes of a payload that name its task
 _LETTER_HEAD = 16_384  # bytes of a dead letter: its reason stands before the payload
@@ -68,6 +69,11 @@ class Census:
     last_id: int
     next: bytes
 
+    @property
+    def next_id(self) -> Optional[int]:
+        """The id of the task that is next, where it has one."""
+        return Name.of(self.next).id
+
 
 @dataclass(frozen=True)
 class Running:
@@ -94,6 +100,20 @@ class LetterHead:
     set_aside_at: float
     lost_at: Tuple[float, ...]
     size: int
+
+
+@dataclass(frozen=True)
+class WorkerSeen:
+    """A worker that told that it lives. told: when (Unix ms). up: for how many seconds it runs. tasks: number of each
+    of its last calls -> when (Unix ms) it took a task by it. alive: whether it told lately."""
+
+    name: str
+    host: str
+    pid: int
+    told: float
+    up: float
+    tasks: Dict[str, float]
+    alive: bool
 
 
 class Whereabouts(NamedTuple):
@@ -127,6 +147,17 @@ class Inspection:
         """Up to `count` dead letters from the `start`th on, oldest first."""
         return [_letter_head(*entry) for entry in self._peek(self.ledger.keys.dead, start, count, _LETTER_HEAD)]
 
+    def workers(self, now: float) -> List[WorkerSeen]:
+        """Those that told that they live, `now` being Unix ms by the server's clock; of 0.5.1b2, none does."""
+        reply = self.ledger.caller.command('HGETALL', self.ledger.keys.workers)
+        pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2])  # RESP3, RESP2
+        return sorted((_worker(name.decode('utf-8', 'replace'), entry, now) for name, entry in pairs),
+                      key=lambda worker: worker.name)
+
+    def notes(self) -> List[Note]:
+        """How far the queue had come when, newest first."""
+        return read(self.ledger.caller.command('LRANGE', self.ledger.keys.pace, 0, -1))
+
     def where(self, payload: bytes, since: float) -> Whereabouts:
         """Where a task is that was enqueued after `since` (Unix ms)."""
         keys = self.ledger.keys
@@ -150,6 +181,14 @@ def _running(head: bytes, size: int, score: bytes, holder: bytes, allowance: byt
     lease_end = float(score)
     taken = None if holder or not allowance else lease_end - float(allowance)
     return Running(Name.of(head), int(size), lease_end, Holder.of(holder.decode('utf-8', 'replace')), taken)
+
+
+def _worker(name: str, entry: bytes, now: float) -> WorkerSeen:
+    told, lasts, text = entry.split(b' ', 2)
+    facts, moment = json.loads(text), float(told)
+    host, pid, _ = name.rsplit(':', 2)
+    return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
+        call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
 
 
 def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:

@@ -17,11 +17,11 @@ def add_json(parser: Any) -> None:
     flag(parser, '--json', env='DELAYED_JSON', help='print JSON')
 
 
-def say(text: str, stream: Optional[TextIO] = None) -> None:
+def say(text: str, stream: Optional[TextIO] = None, end: str = '\n') -> None:
     """Prints a text, whatever the encoding of the stream."""
     stream = stream or sys.stdout
     encoding = getattr(stream, 'encoding', None) or 'utf-8'
-    stream.write(text.encode(encoding, 'backslashreplace').decode(encoding) + '\n')
+    stream.write(text.encode(encoding, 'backslashreplace').decode(encoding) + end)
     stream.flush()
 
 
