@@ -43,6 +43,8 @@ KEYS_OF = {
     'census': (*STORE, 'dead', 'id'),
     'peek': ('dequeued', 'leases', 'enqueued'),
     'whereabouts': ('enqueued', 'dequeued', 'dead'),
+    'digests': ('waiting', 'enqueued', 'dequeued'),
+    'server_info': ('waiting',),
     'restore': ('waiting', 'notifications', 'enqueued', 'dequeued'),
 }
 #: A payload is any bytes: these are no text.

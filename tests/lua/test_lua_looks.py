@@ -1,5 +1,7 @@
 """How operators look at a queue; and how they mend one."""
 
+import hashlib
+
 import pytest
 from bench import A, B, C, D, on_the_real_server, text
 
@@ -165,3 +167,34 @@ class TestAnnounce:
         bench.give(id='17', pace=pace_of((-50_000, -60_000, 17, 0), now=bench.now()))
         bench.run('announce', 'a', 1000, '{}', 'again')
         assert entries(bench)[0][1] <= bench.now() + 1
+
+
+@on_the_real_server  # fakeredis has no sha1hex
+class TestDigests:
+    def names(self, *payloads):
+        return [hashlib.sha1(payload).hexdigest().encode() for payload in payloads]
+
+    def test_name_the_payloads_of_one_place(self, bench):
+        bench.give(waiting=[A, B], enqueued={A: 2, B: 1, C: 3}, dequeued={C: 1000})
+        held = bench.holds()
+        assert bench.run('digests', 'waiting', 0, 500, 1000) == self.names(A, B)
+        assert bench.run('digests', 'enqueued', 0, 500, 1000) == self.names(B, A, C)
+        assert bench.run('digests', 'dequeued', 0, 500, 1000) == self.names(C)
+        assert bench.holds() == held
+
+    def test_come_in_pages_that_are_bounded_by_bytes_too(self, bench):
+        payloads = [b'%03d' % number for number in range(35)]
+        bench.give(waiting=payloads)
+        assert bench.run('digests', 'waiting', 3, 15, 1000) == self.names(*payloads[3:18])
+        assert bench.run('digests', 'waiting', 0, 500, 1) == self.names(*payloads[:10])
+        assert bench.run('digests', 'waiting', 35, 500, 1) == []
+
+
+@on_the_real_server
+def test_server_info_tells_the_time_and_four_sections(bench):
+    with bench.measured() as moments:
+        now, *sections = bench.run('server_info')
+    assert moments.before - 1 <= float(now) <= moments.after + 1
+    for section, name in zip(sections, (b'redis_version:', b'maxmemory:', b'aof_enabled:', b'role:')):
+        assert name in section
+    assert bench.holds() == {}
