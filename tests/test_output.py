@@ -18,6 +18,9 @@ class TestATable:
             'a-queue-with-a-long-name    1,000  lost',
         ]
 
+    def test_takes_durations_for_numbers(self):
+        assert table(['wait'], [['2m03s'], ['>1s'], ['?'], ['-']]) == [' wait', '2m03s', '  >1s', '    ?', '    -']
+
     def test_cuts_the_widest_cells_to_fit_and_never_numbers(self):
         assert table(HEADS, ROWS, 40) == [
             'queue           waiting  why',

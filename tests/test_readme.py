@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -91,7 +92,8 @@ class TestBlocks:
 
     def test_hold_commands_that_are_run_here_or_it_is_known_why_not(self):
         commands = [command for block in BLOCKS if block.language == 'console' for command in block.commands]
-        assert sorted(commands) == sorted([*NOT_RUN, 'python program.py', 'python worker.py'])
+        own = [command for command in commands if command.startswith('delayed ')]
+        assert sorted(commands) == sorted([*NOT_RUN, *own, 'python program.py', 'python worker.py'])
 
     def test_type_commands_that_the_makefile_has(self):
         targets = re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
@@ -116,6 +118,17 @@ class TestGettingStarted:
             finally:
                 worker.send_signal(signal.SIGINT)
                 assert worker.wait(DEADLINE) == 0
+
+
+class TestTheCommand:
+    @pytest.mark.parametrize('block', [block for block in BLOCKS if block.code.startswith('$ delayed ')])
+    def test_prints_what_is_stated(self, folder, block, redis_server, monkeypatch):
+        monkeypatch.setenv('DELAYED_URL', redis_server.url)
+        output = ''
+        for command in block.commands:
+            output += subprocess.run([sys.executable, '-m', *shlex.split(command)], stdout=subprocess.PIPE, text=True,
+                                     check=True, timeout=DEADLINE).stdout
+        assert re.fullmatch(like(block.output), output)
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any, List, Optional, Sequence, TextIO
 
 from ._options import flag
 
 _GAP = '  '
+_NUMBER = re.compile(r'[-?]|>?[\d.,]+([a-z]\d*)*')  # or a duration, or none
 _NARROWEST = 8  # columns below which a cell is not cut
 
 
@@ -57,7 +59,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], columns: Optional
 
 
 def _is_number(cell: str) -> bool:
-    return cell.replace(',', '').replace('.', '', 1).isdecimal() or cell == '-'
+    return _NUMBER.fullmatch(cell) is not None
 
 
 def _narrow(widths: List[int], flexible: Sequence[bool], room: int) -> None:

@@ -47,7 +47,8 @@ def _add_list(below: Any) -> None:
 ''', name='list', help='list what was set aside')
     add_queues(parser, by_option=True)
     option(parser, '--start', type=natural, metavar='N', default=0, env=None, help='leave out the first N')
-    option(parser, '--count', type=positive, metavar='N', default=100, env=None, help='list N of each queue at most')
+    option(parser, '--count', type=positive, metavar='N', default=100, env='DELAYED_DEAD_COUNT',
+           help='list N of each queue at most')
     add_json(parser)
     parser.set_defaults(run=_list)
 

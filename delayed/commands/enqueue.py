@@ -43,7 +43,7 @@ name. Options stand before the function or behind all arguments.''', '''
     option(parser, '--timeout', type=seconds, metavar='SECONDS', env=None, shown="the function's, or else the queue's",
            help='the task may run for so long')
     flag(parser, '--no-import', env=None, help='do not look whether there is such a function: only workers have it')
-    option(parser, '--wait', type=seconds, metavar='SECONDS', env=None, shown='it does not wait',
+    option(parser, '--wait', type=seconds, metavar='SECONDS', env='DELAYED_WAIT', shown='it does not wait',
            help='wait so long at most until the task has ended, and tell how, as far as Redis knows')
     add_queues(parser, by_option=True)
     add_json(parser)

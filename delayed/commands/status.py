@@ -39,10 +39,11 @@ do not sweep, are not counted.''', '''
 ''', name='status', help='show queues, running tasks and workers')
     add_queues(parser)
     flag(parser, '--watch', env=None, help='show it again and again, until Ctrl-C')
-    option(parser, '--interval', type=seconds, metavar='SECONDS', default=2, env=None, help='with --watch: so often')
-    option(parser, '--tasks', type=natural, metavar='N', default=20, env=None,
+    option(parser, '--interval', type=seconds, metavar='SECONDS', default=2, env='DELAYED_WATCH_INTERVAL',
+           help='with --watch: so often')
+    option(parser, '--tasks', type=natural, metavar='N', default=20, env='DELAYED_STATUS_TASKS',
            help='show N running tasks of each queue at most')
-    flag(parser, '--workers', env=None, help='list the workers, too')
+    flag(parser, '--workers', env='DELAYED_STATUS_WORKERS', help='list the workers, too')
     add_json(parser)
     parser.set_defaults(run=run)
 

@@ -24,7 +24,7 @@ SIGTERM or Ctrl-C, and gives them the time to renew their claims.''', '''
   %(prog)s --once --url redis://localhost:6379/0 --queue default --queue mail --json
 ''', name='sweep', help='bring lost tasks back')
     add_queues(parser)
-    option(parser, '--interval', type=seconds, metavar='SECONDS', default=60, env='DELAYED_INTERVAL',
+    option(parser, '--interval', type=seconds, metavar='SECONDS', default=60, env='DELAYED_SWEEPER_INTERVAL',
            help='look so often')
     flag(parser, '--once', env=None, help='look a single time, and print how much was repaired')
     add_json(parser)
