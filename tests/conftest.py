@@ -54,11 +54,9 @@ def redis_server():
 @pytest.fixture
 def conn(redis_server):
     """A client of a real server that holds no data."""
-    client = redis_server.client()
-    client.flushall()
-    yield client
-    client.close()
-    client.connection_pool.disconnect()
+    from queues import emptied
+    with emptied(redis_server) as client:
+        yield client
 
 
 @pytest.fixture(params=['real', 'fake'])

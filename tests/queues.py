@@ -1,9 +1,20 @@
 """What the tests of queues put into Redis, and find there. The queue is named `default`."""
 
+import contextlib
 import pickle
 
 from delayed.task import Task
 from waiting import wait_until
+
+
+@contextlib.contextmanager
+def emptied(server):
+    """A client of a server that holds no data."""
+    client = server.client()
+    client.flushall()
+    yield client
+    client.close()
+    client.connection_pool.disconnect()
 
 
 def task_of(number, timeout=None):

@@ -10,7 +10,7 @@ from delayed.commands._check_server import Facts, check_server
 from delayed.embedded import EmbeddedRedis
 from delayed.queue import Queue
 from delayed.task import Task
-from queues import lose, payload_of, server_ms
+from queues import emptied, lose, payload_of, server_ms
 
 
 @pytest.fixture(scope='module')
@@ -22,11 +22,8 @@ def sound_server():
 
 @pytest.fixture
 def conn(sound_server):
-    client = sound_server.client()
-    client.flushall()
-    yield client
-    client.close()
-    client.connection_pool.disconnect()
+    with emptied(sound_server) as client:
+        yield client
 
 
 @pytest.fixture

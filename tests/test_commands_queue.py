@@ -145,6 +145,21 @@ class TestSweep:
         assert 'brought back 1 lost tasks' in err
 
 
+class TestAnApplicationThatCannotBeImported:
+    def test_is_shown_with_its_own_traceback(self, shell):
+        shell.write('broken.py', '''
+            import myapp.tasks
+            queue = undefined
+        ''')
+        process = shell.start('sweep', '--once', 'broken:queue')
+        out, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, out) == (Exit.NOT_IMPORTED, '')
+        path = shell.folder / 'broken.py'
+        assert err.splitlines()[:2] == ['Traceback (most recent call last):', '  File "%s", line 3, in <module>' % path]
+        assert err.splitlines()[-2:] == ["NameError: name 'undefined' is not defined",
+                                         'python -m delayed: importing broken failed at %s:3: NameError' % path]
+
+
 class TestNoServer:
     @pytest.mark.parametrize('args', [
         ['sweep', '--once'], ['dead', 'list'], ['purge', '--yes'], ['enqueue', 'myapp.tasks:add']])
