@@ -9,14 +9,14 @@ import sys
 from typing import Optional, Sequence
 
 from . import __version__
-from .commands import dead, demo, doctor, enqueue, purge, status, sweep
+from .commands import dead, demo, doctor, enqueue, purge, status, sweep, worker
 from .commands._exit import MEANINGS, Exit, NotImported
 from .commands._options import described
 from .errors import DelayedError, InvalidArgument, ServerNotFound
 
 __all__ = ['Exit', 'main']
 
-_COMMANDS = (status, dead, enqueue, sweep, doctor, purge, demo)
+_COMMANDS = (worker, status, dead, enqueue, sweep, doctor, purge, demo)
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'delayed') -> int:

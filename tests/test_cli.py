@@ -18,7 +18,7 @@ from waiting import DEADLINE, wait_until
 
 COMMANDS = [module.__name__.rpartition('.')[2] for module in cli._COMMANDS]
 #: Their examples are run elsewhere, for they end late or never.
-ENDLESS = 'demo',
+ENDLESS = 'demo', 'worker'
 PROGRAM = [sys.executable, '-W', 'error', '-m', 'delayed']
 
 
