@@ -56,6 +56,7 @@ setup(
             'pytest>=8',
             'pytest-randomly',
             'pytest-xdist',
+            'pyyaml',
             'ruff',
             'setuptools>=77',
         ],

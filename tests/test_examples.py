@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from waiting import DEADLINE, wait_until
+from workers import remains
 
 EXAMPLES = Path(__file__).parent.parent / 'examples'
 
@@ -43,11 +44,6 @@ def running(script, environment):
         assert process.wait(DEADLINE) == 0
 
 
-def is_done(conn):
-    keys = conn.keys('examples*')
-    return all(conn.type(key) == b'string' for key in keys)
-
-
 def test_the_producer_leaves_its_tasks_in_redis(conn, environment, tmp_path):
     assert produce(environment) == '1 + 2 = 3\n6 tasks wait; the last one writes %s\n' % (tmp_path / 'words.txt')
     assert conn.llen('examples') == conn.llen('examples_noti') == 6
@@ -56,7 +52,7 @@ def test_the_producer_leaves_its_tasks_in_redis(conn, environment, tmp_path):
 def test_the_worker_runs_them_and_survives_the_one_that_fails(conn, environment, tmp_path):
     produce(environment)
     with running('worker.py', environment) as output:
-        wait_until(lambda: is_done(conn), 'the release of the last task')
+        wait_until(lambda: not remains(conn), 'the release of the last task')
         for result in ('3 + 4 = 7', '5 + 6 = 11', '1 / 2 = 0.5', '7 + 8 = 15'):
             assert result in output()
         assert re.search('task 4 raised ZeroDivisionError', output())
