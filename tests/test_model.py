@@ -13,16 +13,14 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 from hypothesis.stateful import run_state_machine_as_test  # noqa: E402
 
 from delayed import _ledger  # noqa: E402
-from model.casts import CASTS, FAULTS, LONG_CASTS, arena_for  # noqa: E402
+from model.casts import CASTS, FAULTS, LARGE_CASTS, LONG_CASTS, arena_for  # noqa: E402
 from model.machine import LedgerMachine  # noqa: E402
 from model.search import Search  # noqa: E402
 
 #: A search that goes on for longer than this is broken off; that happens to the longest of the long ones alone.
 MOST_WORLDS = 300_000
 LONG = os.environ.get('DELAYED_MODEL') == 'long'
-#: These take half of the time of all, so they run with the long part (`make faults`).
-LARGE = {'three workers, any of whose calls may be made twice', 'three workers, one of 0.5.1b2'}
-SETTINGS = settings(deadline=None, derandomize=not LONG, max_examples=3000 if LONG else 100,
+SETTINGS = settings(deadline=None, derandomize=not LONG, max_examples=3000 if LONG else 50,
                     stateful_step_count=60, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
@@ -32,10 +30,9 @@ def search(conn, cast, sources={}):  # noqa: B006
 
 class TestEveryInterleaving:
     @pytest.mark.parametrize('name', [
-        *(pytest.param(name, marks=pytest.mark.faults) if name in LARGE else name for name in CASTS),
-        *list(LONG_CASTS) * LONG])
+        *CASTS, *(pytest.param(name, marks=pytest.mark.faults) for name in LARGE_CASTS), *list(LONG_CASTS) * LONG])
     def test_keeps_each_promise(self, conn, name):
-        found = search(conn, {**CASTS, **LONG_CASTS}[name])
+        found = search(conn, {**CASTS, **LARGE_CASTS, **LONG_CASTS}[name])
         assert not found.broken, 'after: ' + ', '.join(found.path)
 
 
