@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _scripts
 from ._keys import QueueKeys
@@ -28,7 +28,7 @@ Tokens = Tuple[bytes, ...]
 #: How a call takes a task; see dequeue.lua.
 NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
 
-_PRODUCER_MEMORY_MS = 600_000  # longer than any client goes on repeating a call
+_MOST_PRODUCERS = 1000  # whose keys are kept
 #: Tasks of one batch, of a sweep or of an enqueueing call: some 5 ms of Redis.
 MOST_TASKS = 500
 MOST_BYTES = 1 << 20
@@ -84,6 +84,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         keys = self.keys
+        self._enqueue_keys: Dict[str, Tuple[str, ...]] = {}  # of each producer
         self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
 
     def using(self, caller: Caller) -> Ledger:
@@ -98,18 +99,24 @@ class Ledger:
     def reserve(self, producer: str, count: int, last_id: int) -> int:
         """Reserves ids for a producer, which has those up to `last_id`. Returns the first that it has now."""
         keys = self.keys
-        return int(self.caller.script(_scripts.RESERVE, (keys.id, keys.producer(producer)),
-                                      (count, last_id, _PRODUCER_MEMORY_MS)))
+        return int(self.caller.script(_scripts.RESERVE, (keys.id, keys.producer(producer)), (count, last_id)))
 
     def enqueue(self, call: Call, items: Sequence[Argument]) -> int:
         """Adds tasks, all or none: `items` holds the allowance (ms) and the payload of each, `MOST_TASKS` at most.
 
         Returns the first id that is reserved for the producer now; below 0: none was added, see enqueue.lua.
         """
+        keys = self._enqueue_keys.get(call.producer) or self._keys_for(call.producer)
+        return int(self.caller.script(_scripts.ENQUEUE, keys, (
+            call.number, call.first_id, call.last_id, call.more, *items)))
+
+    def _keys_for(self, producer: str) -> Tuple[str, ...]:
         keys = self.keys
-        return int(self.caller.script(
-            _scripts.ENQUEUE, (keys.waiting, keys.notifications, keys.enqueued, keys.producer(call.producer), keys.id),
-            (call.number, _PRODUCER_MEMORY_MS, call.first_id, call.last_id, call.more, *items)))
+        if len(self._enqueue_keys) >= _MOST_PRODUCERS:
+            self._enqueue_keys.clear()
+        found = self._enqueue_keys[producer] = (
+            keys.waiting, keys.notifications, keys.enqueued, keys.producer(producer), keys.id)
+        return found
 
     def waiting(self) -> int:
         return int(self.caller.command('LLEN', self.keys.waiting))

@@ -3,7 +3,6 @@
 -- KEYS[2]  producer  string: number of this producer's last call, and the first of the ids reserved for it; 0: none
 -- ARGV[1]  how many
 -- ARGV[2]  the last id that the producer has; 0: none
--- ARGV[3]  how long the producer's record is kept (ms)
 -- Returns  the first id that is reserved now
 -- A crash before or after leaves no task; ids may be skipped then, as by a repetition, and none is given twice.
 local last_call, reserved = string.match(redis.call('get', KEYS[2]) or '', '^(%d+) (%d+)$')
@@ -12,5 +11,5 @@ local before = last - ARGV[1]
 if ARGV[2] == '0' or not reserved or reserved == '0' or before ~= tonumber(ARGV[2]) then
     reserved = before + 1
 end
-redis.call('set', KEYS[2], string.format('%s %.0f', last_call or '0', reserved), 'PX', ARGV[3])
+redis.call('set', KEYS[2], string.format('%s %.0f', last_call or '0', reserved), 'EX', 600) -- as in enqueue.lua
 return tonumber(reserved)
