@@ -167,7 +167,7 @@ class PooledCaller(Caller):
         connection = _get_connection(pool)
         try:
             try:
-                return _exchange(connection, request)
+                return _exchange(connection, request, connected=True)
             except Exception as error:
                 if not repeat:
                     raise
@@ -229,10 +229,11 @@ def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
     return [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]
 
 
-def _exchange(connection: Any, request: Union[bytes, Sequence[Argument]]) -> Any:
-    """Sends a request, packed or not, and returns the reply."""
+def _exchange(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False) -> Any:
+    """Sends a request, packed or not, and returns the reply. `connected`: its pool has just seen to that."""
     try:
-        connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
+        if not connected:
+            connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
         _send(connection, [request] if isinstance(request, bytes) else connection.pack_command(*_as_text(request)))
         return connection.read_response(disable_decoding=True)
     except ResponseError as error:
