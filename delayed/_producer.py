@@ -58,19 +58,26 @@ class Producer:
         return Call(self.name, self.number, size, self.next_id, self.last_id, int(more))
 
     def answered(self, call: Call, reply: int) -> None:
-        """Notes which ids Redis says are reserved now; below 0: it had forgotten those of the call."""
-        self.next_id = abs(reply) or 1
-        self.last_id = max(reply, call.last_id) if reply > 0 else -reply
+        """Notes which ids Redis says are reserved now, 0 for none; below 0: it had forgotten those of the call."""
+        if reply == 0:
+            self.last_id = call.last_id
+            self.used()
+        else:
+            self.next_id = abs(reply)
+            self.last_id = max(reply, call.last_id) if reply > 0 else -reply
         self._goes_on = reply >= 0
 
     def reserved(self, first_id: int, count: int) -> None:
         """Notes more ids, which may follow those that it has."""
-        self.last_id = (self.last_id if self.ids and first_id == self.next_id else first_id - 1) + count
-        self.next_id = first_id
+        if self.ids and first_id == self.next_id:
+            self.last_id += count
+        else:
+            self._goes_on = self._goes_on and first_id > self.last_id  # else they begin anew
+            self.next_id, self.last_id = first_id, first_id + count - 1
 
     def used(self) -> None:
         """Notes that no id is left."""
-        self.last_id = self.next_id - 1
+        self.next_id = self.last_id + 1
 
 
 class Producers:

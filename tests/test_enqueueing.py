@@ -133,7 +133,15 @@ class TestReservedIds:
     ], ids=['flushed', 'its keys deleted', 'set back'])
     def test_are_given_up_where_ids_begin_anew(self, queue, real_or_fake, forget):
         forget(real_or_fake)
-        assert enqueue(queue, 3) == [1, 2, 3]
+        assert enqueue(queue) == [1]
+        assert real_or_fake.get('default_id') == b'1'
+        assert enqueue(queue, 2) == [2, 3]
+
+    def test_are_asked_for_anew_where_ids_begin_anew_and_none_is_left(self, queue, real_or_fake):
+        for _ in range(2):
+            real_or_fake.flushall()
+            assert enqueue(queue) == [1]
+            assert real_or_fake.get('default_id') == b'1'
 
     def test_are_given_up_where_others_have_gone_on_since(self, queue, real_or_fake):
         real_or_fake.flushall()
