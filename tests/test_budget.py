@@ -104,7 +104,7 @@ class TestInRedisATask:
                 queue.enqueue(task('builtins.int'))
             return lambda: [queue.enqueue(task('builtins.int')) for _ in range(number)]
 
-        _assert_within(Cost(1.02, 7.1, 275, 7), lambda: _cost(conn, produce, 100, 300))
+        _assert_within(Cost(1.02, 7.1, 285, 8), lambda: _cost(conn, produce, 100, 300))
 
     def test_costs_a_producer_of_many_next_to_nothing(self, conn, queue):
         def produce(number):
