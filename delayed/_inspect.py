@@ -151,8 +151,8 @@ class Inspection:
         """Those that told that they live, `now` being Unix ms by the server's clock; of 0.5.1b2, none does."""
         reply = self.ledger.caller.command('HGETALL', self.ledger.keys.workers)
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2])  # RESP3, RESP2
-        return sorted((_worker(name.decode('utf-8', 'replace'), entry, now) for name, entry in pairs),
-                      key=lambda worker: worker.name)
+        found = (_worker(name.decode('utf-8', 'replace'), entry, now) for name, entry in pairs)
+        return sorted(filter(None, found), key=lambda worker: worker.name)
 
     def notes(self) -> List[Note]:
         """How far the queue had come when, newest first."""
@@ -183,21 +183,25 @@ def _running(head: bytes, size: int, score: bytes, holder: bytes, allowance: byt
     return Running(Name.of(head), int(size), lease_end, Holder.of(holder.decode('utf-8', 'replace')), taken)
 
 
-def _worker(name: str, entry: bytes, now: float) -> WorkerSeen:
-    told, lasts, text = entry.split(b' ', 2)
-    facts, moment = json.loads(text), float(told)
-    host, pid, _ = name.rsplit(':', 2)
-    return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
-        call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
+def _worker(name: str, entry: bytes, now: float) -> Optional[WorkerSeen]:
+    """`None` for an entry that is not of a worker's making."""
+    try:
+        told, lasts, text = entry.split(b' ', 2)
+        facts, moment = json.loads(text), float(told)
+        host, pid, _ = name.rsplit(':', 2)
+        return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
+            call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:
     header, line_end, payload = head.partition(b'\n')
     try:
         fields = json.loads(header)
-        reason, lost_at = fields['reason'], fields['lost_at']
-    except ValueError:  # its reason is longer than what was looked at
-        reason, lost_at = head.decode('utf-8', 'replace') + '...', ''
-    return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000,
-                      tuple(int(moment) / 1000 for moment in lost_at.split(',') if moment),
+        reason = str(fields['reason'])
+        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
+    except (ValueError, TypeError, KeyError, AttributeError):  # longer than what was looked at, or not of our making
+        reason, lost_at = head.decode('utf-8', 'replace') + '...', ()
+    return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000, lost_at,
                       int(size) - len(header) - len(line_end))

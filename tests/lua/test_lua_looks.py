@@ -163,6 +163,11 @@ class TestAnnounce:
         assert ids[100:] == list(range(300, 99, -2))
 
     @on_the_real_server
+    def test_works_on_a_full_server(self, bench, full):
+        full()
+        assert bench.run('announce', 'a', 1000, '{}', 'first') == 1
+
+    @on_the_real_server
     def test_survives_a_clock_that_was_set_back(self, bench):
         bench.give(id='17', pace=pace_of((-50_000, -60_000, 17, 0), now=bench.now()))
         bench.run('announce', 'a', 1000, '{}', 'again')
