@@ -1,8 +1,10 @@
 """What operators type: `delayed COMMAND`, or `python -m delayed COMMAND`."""
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import signal
@@ -53,6 +55,8 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'delayed') -> int:
 def _parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """As `parse_args`, but arguments that a command takes in any number may stand behind options, too; argparse leaves
     those over."""
+    if '_ARGCOMPLETE' in os.environ:  # a shell asks for what may come next; see the extra `completion`
+        importlib.import_module('argcomplete').autocomplete(parser)
     args, left_over = parser.parse_known_args(argv)
     unknown = [text for text in left_over if text.startswith('-') and not _NEGATIVE.match(text)]
     if left_over and (unknown or not hasattr(args, 'arguments')):
