@@ -158,11 +158,11 @@ class Inspection:
         """How far the queue had come when, newest first."""
         return read(self.ledger.caller.command('LRANGE', self.ledger.keys.pace, 0, -1))
 
-    def where(self, payload: bytes, since: float) -> Whereabouts:
-        """Where a task is that was enqueued after `since` (Unix ms)."""
+    def where(self, payload: bytes) -> Whereabouts:
+        """Where a task is."""
         keys = self.ledger.keys
         now, place, letter_id = self.ledger.caller.script(
-            _scripts.WHEREABOUTS, (keys.enqueued, keys.dequeued, keys.dead), (payload, since))
+            _scripts.WHEREABOUTS, (keys.enqueued, keys.dequeued, keys.dead), (payload,))
         return Whereabouts(float(now), place.decode(), letter_id.decode())
 
     def _peek(self, key: str, start: int, count: int, head: int) -> Iterator[List[Any]]:

@@ -99,8 +99,8 @@ class TestAnInspection:
     def test_finds_a_task(self, inspection):
         look, conn = inspection
         conn.zadd('default_enqueued', {payload_of(1): 1})
-        assert look.where(payload_of(1), 0).place == 'waiting'
-        assert look.where(payload_of(2), 0).place == 'gone'
+        assert look.where(payload_of(1)).place == 'waiting'
+        assert look.where(payload_of(2)).place == 'gone'
 
 
 class TestAHolder:
