@@ -31,8 +31,7 @@ decorates the function.
 
 Arguments are Python's numbers, texts in quotes, lists, dicts, True, False and
 None; anything else is a text as it stands. NAME=VALUE gives an argument by its
-name. A text
-that begins with - is given behind --.''', '''
+name. A text that begins with - is given behind --.''', '''
   %(prog)s myapp.tasks:add 1 2
   %(prog)s myapp.tasks:add 1 b=3 --timeout 30 --wait 10
   %(prog)s myapp.tasks:add '"1"' 'b="x"' --json-args --queue mail
