@@ -70,6 +70,11 @@ class Census:
     next: bytes
 
     @property
+    def unused(self) -> bool:
+        """Whether nothing at all was ever enqueued, by ids that Redis hands out: the name may be a wrong one."""
+        return not (self.last_id or self.waiting or self.enqueued or self.dequeued or self.dead)
+
+    @property
     def next_id(self) -> Optional[int]:
         """The id of the task that is next, where it has one."""
         return Name.of(self.next).id

@@ -38,7 +38,8 @@ def busy(queue, conn):
 
 
 class TestStatus:
-    def test_shows_queues_and_running_tasks(self, shell, busy):
+    def test_shows_queues_and_running_tasks(self, shell, busy, conn):
+        conn.set('mail_id', 3)
         text = shell.out('status', 'myapp.tasks:both')
         queues, tasks = [block.splitlines() for block in text.split('\n\n')]
         assert queues[0].split() == ['queue', 'waiting', 'running', 'dead', 'oldest', 'in/s', 'out/s', 'workers']
@@ -47,6 +48,10 @@ class TestStatus:
         assert re.fullmatch(r'100 +module.func +default +elsewhere:7 +- +over', tasks[1].strip())
         assert re.fullmatch(r'101 +module.func +default +here:4711 +2m\d\ds +(9|\d.\d)s', tasks[2].strip())
         assert re.fullmatch(r'1 +%s +default +- +\d+.\ds +1m\d\ds' % re.escape(FUNCTION), tasks[3].strip())
+
+    def test_doubts_a_name_that_was_never_used(self, shell, conn):
+        _, out, _ = shell.run('status', '--queue', 'defautl')
+        assert out.endswith('queue defautl: nothing was ever enqueued on this server; is the name right?\n')
 
     def test_lists_workers_if_wanted(self, shell, busy):
         assert re.search(r'\nhere:4711 +default +1h01m\n$', shell.out('status', '--workers', '--queue', 'default'))

@@ -83,7 +83,7 @@ def _by_name(args: argparse.Namespace) -> List[Queue]:
     if not args.names:
         raise InvalidArgument('which queue? Name it as your application does, such as myapp.tasks:queue, or as Redis '
                               'does, with --queue NAME and --url URL')
-    conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
+    conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT)
     return [Queue(str(name), conn) for name in dict.fromkeys(args.names)]
 
 
