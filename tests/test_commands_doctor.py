@@ -42,7 +42,7 @@ def doctor(shell, sound_server, conn):
 
 def tell(conn, name='here:1:ab'):
     """A worker tells that it lives."""
-    conn.hset('default_workers', name, '%.3f 15000 {"up": 1, "tasks": {}}' % server_ms(conn))
+    conn.hset('default_workers', name, '%.3f 3600000 {"up": 1, "tasks": {}}' % server_ms(conn))
 
 
 class TestASoundQueue:
