@@ -54,7 +54,7 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
-        self._enqueuer = Enqueuer(self.ledger, producers_of(name, conn), self._pack)
+        self._enqueueing = self.ledger, producers_of(name, conn)
 
     @property
     def name(self) -> str:
@@ -88,7 +88,7 @@ class Queue:
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
-        self._enqueuer.enqueue(task)
+        self._enqueuer().enqueue(task)
         if is_heard():
             logger.debug('queue %s: enqueued task %s', self._name, task.id)
         return task
@@ -104,10 +104,14 @@ class Queue:
         """
         if not hasattr(tasks, '__iter__'):
             raise WrongType('enqueue_many takes an iterable of tasks, not %r' % (tasks,))
-        enqueued = self._enqueuer.enqueue_many(tasks, progress or _ignore)
+        enqueued = self._enqueuer().enqueue_many(tasks, progress or _ignore)
         if is_heard():
             logger.debug('queue %s: enqueued %d tasks', self._name, enqueued)
         return enqueued
+
+    def _enqueuer(self) -> Enqueuer:
+        # Made for each call: kept, it would be part of a cycle, and an unused queue would stay, its connections too.
+        return Enqueuer(*self._enqueueing, self._pack)
 
     def _pack(self, task: Task) -> Tuple[float, bytes]:
         """What of a task goes to Redis when it is enqueued: its allowance in ms, and its payload."""
