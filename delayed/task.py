@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence,
 
 from ._producer import Call
 from .errors import InvalidArgument, NotImportable, NotPicklable, UnreadablePayload, WrongType
+from .outcome import Outcome
 
 _protocol = pickle.HIGHEST_PROTOCOL
 
@@ -55,8 +56,8 @@ class Task:
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
-    __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_timeout', 'enqueue_call', 'tokens',
-                 '__weakref__')
+    __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_timeout', 'enqueue_call',
+                 'outcome', 'tokens', '__weakref__')
 
     def __init__(self, id: Optional[int], module_name: str, func_name: str, args: Optional[Sequence[Any]] = None,
                  kwargs: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> None:
@@ -79,6 +80,8 @@ class Task:
         self.tokens: Tuple[bytes, ...] = ()
         #: An enqueueing call whose reply never came; a repetition presents it again.
         self.enqueue_call: Optional[Call] = None
+        #: How it ended: what a worker's handlers get to know; `None` elsewhere.
+        self.outcome: Optional[Outcome] = None
 
     @property
     def id(self) -> Optional[int]:
