@@ -9,7 +9,8 @@ import signal
 import socket
 import time
 import traceback
-from typing import Any, Callable, Dict, Optional
+from functools import partial
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import _page
 from ._attempt import Cause
@@ -20,7 +21,7 @@ from ._memory import MEGABYTE, PEAK_UNIT
 from ._memory_kills import MemoryKills
 from ._page import Beginning, Slot, Step
 from ._stacks import current_stacks
-from ._usage import own_usage, usage_of_programs
+from ._usage import usage_of, usage_of_programs
 from .outcome import Kind, Outcome
 from .task import Task
 
@@ -48,6 +49,8 @@ _LONGEST_TRACEBACK = 8_000
 #: A process that died with so much of its memory limit was short of it, most likely.
 _NEARLY_ALL = 0.8
 
+#: A task's id, module and function.
+Name = Tuple[Any, str, str]
 #: Calls the error handler.
 Failed = Callable[[Task, Optional[int], Any], None]
 
@@ -61,11 +64,12 @@ class Recorder:
 
     def __init__(self, queue_name: Callable[[int], str], worker: str, limits: Limits) -> None:
         self._queue_name = queue_name
-        self._where: Dict[str, Any] = {'worker': worker, 'child_pid': os.getpid()}
+        self._where = worker, os.getpid()
         self._limits = limits
         self._programs = 0.0, 0.0  # seconds of processor time of the programs that tasks have started
         self._began = 0.0
         self._slot: Optional[Slot] = None
+        self._beginning = 0.0, 0.0, 0.0, 0.0, 0.0
 
     def begin(self, slot: Slot) -> None:
         """A task begins: notes on the page what must be known if this process dies in it."""
@@ -75,18 +79,29 @@ class Recorder:
         self._began, self._slot = now, slot
         spent = resource.getrusage(resource.RUSAGE_SELF)
         user, system = self._programs
-        slot.note_beginning(time.time(), now, spent.ru_utime + user, spent.ru_stime + system,
-                            spent.ru_maxrss * PEAK_UNIT)
+        self._beginning = (time.time(), now, spent.ru_utime + user, spent.ru_stime + system,
+                           spent.ru_maxrss * PEAK_UNIT)
+        slot.note_beginning(*self._beginning)
+
+    def finished(self, task: Task) -> None:
+        """The task that began last has returned: its record is made if somebody asks for it."""
+        task.make_outcome = self._at_this_moment(Kind.FINISHED, task)
 
     def ended(self, kind: Kind, task: Optional[Task], stack: Optional[str] = None,
               limit: Optional[str] = None) -> Outcome:
         """The record of the task that began last, at this moment."""
-        own, programs = own_usage(), usage_of_programs()
+        return self._at_this_moment(kind, task, stack, limit)()
+
+    def _at_this_moment(self, kind: Kind, task: Optional[Task], stack: Optional[str] = None,
+                        limit: Optional[str] = None) -> Callable[[], Outcome]:
+        now = time.monotonic()
+        if now - self._began > _TOO_SHORT_FOR_PROGRAMS:
+            self._programs = usage_of_programs()[:2]
         slot = self._slot
         assert slot is not None
-        used = _used(slot.beginning, own.user + programs.user, own.system + programs.system, own.peak_rss)
-        return Outcome(kind, **_name_of(task), queue=self._queue_name(slot.queue), **self._where, **used, limit=limit,
-                       stack=stack)
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        return partial(_outcome_in_child, kind, _name_of(task), self._beginning, now, spent, self._programs,
+                       (self._queue_name(slot.queue), *self._where), stack, limit)
 
     def failed(self, task: Task, error: BaseException) -> Outcome:
         """The record of a task that raised `error`."""
@@ -119,9 +134,10 @@ class BlackBox:
     def open(self, child: Child, slot: Slot, payload: bytes, cause: Optional[Cause], exited: Exit) -> Outcome:
         """The record of a task whose child is dead, but not yet forgotten. `cause`: why the monitor ended it."""
         kind = judge_kind(slot.step, slot.outcome, cause, exited.signum, self._limits)
-        used = _used(slot.beginning, *(exited.usage or (None, None, None)))
+        name = _name_of(without_arguments(payload))
+        used = _used(slot.beginning, time.monotonic(), *(exited.usage or (None, None, None)))
         return Outcome(
-            kind, **_name_of(without_arguments(payload)), queue=self._queue_name(slot.queue), worker=self._worker,
+            kind, **_names(name), queue=self._queue_name(slot.queue), worker=self._worker,
             child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
             limit='task_max_cpu' if kind is Kind.OVER_LIMIT else None, note=self._note(kind, child, exited),
             stack=_stack(kind, child, exited))
@@ -153,18 +169,30 @@ def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signu
     return Kind.CRASHED if signum in _FAULTS else Kind.KILLED
 
 
-def _name_of(task: Optional[Task]) -> Dict[str, Any]:
-    if task is None:
-        return {}
-    return {'task_id': task.id, 'function': '%s.%s' % (task.module_name, task.func_name)}
+def _outcome_in_child(kind: Kind, name: Optional[Name], beginning: Tuple[float, float, float, float, float], now: float,
+                      spent: resource.struct_rusage, programs: Tuple[float, float], where: Tuple[str, str, int],
+                      stack: Optional[str], limit: Optional[str]) -> Outcome:
+    queue, worker, child_pid = where
+    own = usage_of(spent)
+    used = _used(Beginning(*beginning), now, own.user + programs[0], own.system + programs[1], own.peak_rss)
+    return Outcome(kind, **_names(name), queue=queue, worker=worker, child_pid=child_pid, **used, limit=limit,
+                   stack=stack)
 
 
-def _used(beginning: Optional[Beginning], user: Optional[float], system: Optional[float],
+def _name_of(task: Optional[Task]) -> Optional[Name]:
+    return None if task is None else (task.id, task.module_name, task.func_name)
+
+
+def _names(name: Optional[Name]) -> Dict[str, Any]:
+    return {} if name is None else {'task_id': name[0], 'function': '%s.%s' % name[1:]}
+
+
+def _used(beginning: Optional[Beginning], now: float, user: Optional[float], system: Optional[float],
           peak_rss: Optional[int]) -> Dict[str, Any]:
-    """What was used from the beginning of a task until now; the arguments are of all of the process' life."""
+    """What was used from the beginning of a task until `now` (monotonic); the others are of all the process' life."""
     if beginning is None:
         return {'peak_rss': peak_rss}
-    used: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': time.monotonic() - beginning.moment,
+    used: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
                             'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
     if user is not None and system is not None:  # the kernel's figures may go back by some microseconds
         used.update(user_seconds=max(0.0, user - beginning.user), system_seconds=max(0.0, system - beginning.system))

@@ -127,7 +127,8 @@ class Runner:
         failure = self._call(job, task)
         if failure is None:
             if heard or self._handlers.success is not None:
-                task.outcome = self._recorder.ended(Kind.FINISHED, task)
+                self._recorder.finished(task)
+            if heard and task.outcome is not None:
                 logger.debug('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
                              extra=task.outcome.as_fields())
             self._handlers.succeeded(task)

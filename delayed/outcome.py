@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional
 
 #: What is kept of a stack or a traceback, in characters; some programs have a hundred threads.
@@ -80,7 +80,7 @@ class Outcome:
 
     def as_fields(self) -> Dict[str, Any]:
         """What is known, as plain data: the fields of the log's record. `outcome` is the kind's word."""
-        found = {name: value for name, value in asdict(self).items() if value is not None and name != 'kind'}
+        found = {name: value for name, value in vars(self).items() if value is not None and name != 'kind'}
         return {'outcome': self.kind.value, **found}
 
     def to_json(self) -> str:
