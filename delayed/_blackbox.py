@@ -22,7 +22,7 @@ from ._memory_kills import MemoryKills
 from ._page import Beginning, Slot, Step
 from ._stacks import current_stacks
 from ._usage import usage_of, usage_of_programs
-from .outcome import Kind, Outcome
+from .outcome import LONGEST_STACK_IN_REDIS, Kind, Outcome
 from .task import Task
 
 #: Raised by what a process itself has done, its libraries included.
@@ -44,8 +44,6 @@ _BY_OUTCOME = {
 }
 #: No program is started and waited for in less, in seconds: after so short a task nobody asks what programs used.
 _TOO_SHORT_FOR_PROGRAMS = 0.0005
-#: What is kept of the traceback of a task that is set aside, in characters: it goes to Redis.
-_LONGEST_TRACEBACK = 8_000
 #: A process that died with so much of its memory limit was short of it, most likely.
 _NEARLY_ALL = 0.8
 
@@ -111,7 +109,7 @@ class Recorder:
     def cannot_run(self, kind: Kind, task: Optional[Task], error: BaseException) -> Outcome:
         """The record of a task that is set aside for `error`, with its traceback."""
         lines = traceback.format_exception(type(error), error, error.__traceback__)
-        return self.ended(kind, task, ''.join(lines)[-_LONGEST_TRACEBACK:])
+        return self.ended(kind, task, ''.join(lines)[-LONGEST_STACK_IN_REDIS:])
 
     def before(self, failed: Failed) -> Failed:
         """`failed` as an orphan calls it, from a thread of its own: its task is out of time, and its monitor dead."""

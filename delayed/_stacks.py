@@ -142,13 +142,14 @@ def current_stacks() -> str:
 
 
 def live_stacks(pid: int, seconds: float = 1.0) -> Dict[int, str]:
-    """What the children of worker `pid`, on this machine, do right now: child's pid -> the stacks of its threads. They
-    are not stopped; one that does not answer within `seconds` is left out.
+    """What the children of a worker on this machine do right now: child's pid -> the stacks of its threads. They are
+    not stopped; one that does not answer within `seconds` is left out.
 
+    pid: of the worker, or of what has started it.
     Raises `FileNotFoundError` if there is no such process (or no /proc), `PermissionError` if it is another user's.
     """
     os.stat('/proc/%d' % pid)
-    found = {child: live_stack(child, seconds) for child in _children(pid)}
+    found = {child: live_stack(child, seconds) for child in _with_files(pid, _parents())}
     return {child: stack for child, stack in found.items() if stack}
 
 
@@ -195,12 +196,25 @@ def _file_of(pid: int) -> Optional[Tuple[str, int]]:
     return None
 
 
-def _children(pid: int) -> Iterator[int]:
+def _with_files(pid: int, parents: Dict[int, int]) -> Iterator[int]:
+    """The workers' children among those that stem from a process. What they have forked themselves is passed over."""
+    for child in [each for each, parent in parents.items() if parent == pid]:
+        try:
+            found = _file_of(child)
+        except FileNotFoundError:
+            continue  # it has ended
+        if found is not None and _heeds(child, found[1]):  # its monitor has it, too, and does not
+            yield child
+        else:
+            yield from _with_files(child, parents)
+
+
+def _parents() -> Dict[int, int]:
+    found = {}
     for name in filter(str.isdigit, os.listdir('/proc')):
         try:
             with open('/proc/%s/stat' % name) as stat:
-                parent = int(stat.read().rpartition(')')[2].split()[1])
+                found[int(name)] = int(stat.read().rpartition(')')[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid:
-            yield int(name)
+            pass
+    return found

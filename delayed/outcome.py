@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional
 
-#: What is kept of a stack or a traceback, in characters; some programs have a hundred threads.
-LONGEST_STACK = 60_000
+#: What is kept of a stack, in characters; some programs have a hundred threads. And what of it goes to Redis.
+LONGEST_STACK, LONGEST_STACK_IN_REDIS = 60_000, 8_000
 
 
 class Kind(enum.Enum):
@@ -84,7 +84,11 @@ class Outcome:
         return {'outcome': self.kind.value, **found}
 
     def to_json(self) -> str:
-        return json.dumps(self.as_fields(), default=repr)  # whoever enqueues may give a task any id
+        """For a dead letter: a long stack is cut."""
+        found = self.as_fields()
+        if self.stack is not None:
+            found['stack'] = self.stack[:LONGEST_STACK_IN_REDIS]
+        return json.dumps(found, default=repr)  # whoever enqueues may give a task any id
 
     @classmethod
     def from_json(cls, text: str) -> Outcome:
