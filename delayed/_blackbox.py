@@ -72,7 +72,7 @@ class Recorder:
     def begin(self, slot: Slot) -> None:
         """A task begins: notes on the page what must be known if this process dies in it."""
         now = time.monotonic()
-        if now - self._began > _TOO_SHORT_FOR_PROGRAMS:
+        if self._slot is not None and now - self._began > _TOO_SHORT_FOR_PROGRAMS:
             self._programs = usage_of_programs()[:2]
         self._began, self._slot = now, slot
         spent = resource.getrusage(resource.RUSAGE_SELF)

@@ -8,7 +8,7 @@ from typing import Callable, List, Optional, Tuple
 
 from ._child import Child, ChildMain, Exit
 from ._page import Page
-from ._stacks import StackFile, free_signal
+from ._stacks import StackFile, StackFiles
 from .logger import logger
 
 
@@ -22,7 +22,7 @@ class Children:
         self._main = main
         self._timeout = timeout
         self._max_tasks = max_tasks
-        self._stacks_signal = free_signal()
+        self._stack_files = StackFiles()
         self._note_pid = note_pid
         self._current: Optional[Child] = None
         self._spare: Optional[Child] = None
@@ -85,9 +85,10 @@ class Children:
                 child.await_exit()
             child.close()
         self._leaving.clear()
+        self._stack_files.close()
 
     def _fork(self) -> Child:
-        page, stacks = Page(), StackFile(self._stacks_signal)
+        page, stacks = Page(), self._stack_files.take()
         return Child(page, stacks, self._main(page, stacks))
 
     def _let_go(self, child: Child) -> None:

@@ -100,12 +100,12 @@ class Monitor:
 
     def _child_main(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int, mask: SignalMask) -> None:
         """In the child."""
-        raise_shield(page, self._program, mask)
+        stacks.install()
+        raise_shield(page, self._program, mask - {stacks.signum})
         self._source.forget_connection()
         options = self._options
-        stacks_fd = stacks.install()
         recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
-        limiter = Limiter(options.limits, stacks_fd) if options.limits.any else None
+        limiter = Limiter(options.limits, stacks.fd) if options.limits.any else None
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
                         recorder.before(options.handlers.failed))
         orphan.watch()

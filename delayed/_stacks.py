@@ -6,6 +6,7 @@ which holds the interpreter is seen, too. Whether the signal is heeded is read f
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fcntl
 import os
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 import traceback
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from . import _fds
 from .outcome import LONGEST_STACK
@@ -27,7 +28,7 @@ _NAME = 'delayed-stacks-%d'
 _LINK = re.compile(r'delayed-stacks-(\d+)\b')
 #: How many signals are tried, from the second highest down; the highest tells of a monitor's death.
 _CANDIDATES = 8
-#: The child's descriptor has a number that a task which closes "all" of them, or opens some, does not come upon.
+#: The descriptor has a number that a task which closes "all" of them, or opens some, does not come upon.
 _HIGH = 1000
 _CRASHED = b'Fatal Python error'
 #: A file that has grown beyond this, in bytes, by those who look, begins anew.
@@ -63,33 +64,32 @@ def _heeds(pid: int, signum: int) -> bool:
 
 
 class StackFile:
-    """One child's. `signum`: what it is asked by; `None`: it is not asked."""
+    """One child's. `signum`: what it is asked by; `None`: it is not asked. `free`: where the file goes when its child
+    is dead, for the next child; `None`: it is closed then."""
 
-    def __init__(self, signum: Optional[int]) -> None:
+    def __init__(self, signum: Optional[int], free: Optional[List[StackFile]] = None) -> None:
         """Raises `OSError`."""
-        self._signum = signum
+        self.signum = signum
+        self._free = free
         self._asked = False
-        self.fd = _fds.own(_open_file(_NAME % (signum or 0)))
+        self.fd = _fds.own(_moved_up(_open_file(_NAME % (signum or 0))))
         flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
         fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | os.O_APPEND)  # so that it may be cut while the child has it open
 
-    def install(self) -> int:
-        """In the child. Returns its descriptor of the file. A `faulthandler` that the program has enabled stays as it
-        is, and writes to where it did."""
-        fd = _moved_up(self.fd)
+    def install(self) -> None:
+        """In the child. A `faulthandler` that the program has enabled stays as it is, and writes to where it did."""
         if not faulthandler.is_enabled():
-            faulthandler.enable(fd)
-        if self._signum is not None:
-            faulthandler.register(self._signum, fd)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {self._signum})
-        return fd
+            faulthandler.enable(self.fd)
+        if self.signum is not None:
+            faulthandler.register(self.signum, self.fd)
 
     def ask(self, pid: int) -> None:
         """Asks child `pid` to write its stacks, and does not wait for it."""
-        if self._signum is not None and _heeds(pid, self._signum):
+        if self.signum is not None and _heeds(pid, self.signum):
             os.ftruncate(self.fd, 0)
             self._asked = True
-            os.kill(pid, self._signum)
+            with contextlib.suppress(ProcessLookupError):  # somebody else has reaped it
+                os.kill(pid, self.signum)
 
     @property
     def answer(self) -> Optional[str]:
@@ -111,7 +111,31 @@ class StackFile:
         return os.pread(self.fd, LONGEST_STACK, begin).decode('ascii', 'replace').strip() or None
 
     def close(self) -> None:
-        _fds.close(self.fd)
+        """Its child is dead."""
+        if self._free is None:
+            _fds.close(self.fd)
+            return
+        os.ftruncate(self.fd, 0)
+        self._asked = False
+        self._free.append(self)
+
+
+class StackFiles:
+    """Those of one monitor's children."""
+
+    def __init__(self) -> None:
+        self._signum = free_signal()
+        self._free: List[StackFile] = []
+
+    def take(self) -> StackFile:
+        """Raises `OSError`."""
+        return self._free.pop() if self._free else StackFile(self._signum, self._free)
+
+    def close(self) -> None:
+        """All children are dead."""
+        for file in self._free:
+            _fds.close(file.fd)
+        self._free.clear()
 
 
 def _open_file(name: str) -> int:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from delayed import _fds
-from delayed._stacks import StackFile, current_stacks, free_signal, live_stack, live_stacks
+from delayed._stacks import StackFile, StackFiles, current_stacks, free_signal, live_stack, live_stacks
 from tasks import abort, spin
 from waiting import wait_until
 from workers import report, run_worker, task
@@ -136,6 +136,20 @@ class TestAFile:
             except OSError:
                 os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
+
+    def test_is_the_next_childs_when_its_own_is_dead_and_holds_nothing_again(self):
+        files = StackFiles()
+        first, second = files.take(), files.take()
+        os.write(first.fd, b'Fatal Python error')
+        first.close()
+        assert files.take() is first
+        assert first.content is None
+        for each in (first, second):
+            each.close()
+        files.close()
+        for each in (first, second):
+            with pytest.raises(OSError, match='Bad file'):
+                os.fstat(each.fd)
 
     def test_may_be_a_temporary_one(self, monkeypatch, tmp_path):
         monkeypatch.delattr(os, 'memfd_create')

@@ -6,15 +6,22 @@ from delayed import _blackbox, _children
 def put_on():
     _blackbox.Recorder.begin = lambda self, slot: None
     _blackbox.Recorder.finished = lambda self, task: None
-    _children.StackFile = _NoFile
+    _children.StackFiles = _NoFiles
+
+
+class _NoFiles:
+    def take(self):
+        return _NoFile()
+
+    def close(self):
+        pass
 
 
 class _NoFile:
-    def __init__(self, signum):
-        self.fd = -1
+    fd, signum = -1, None
 
     def install(self):
-        return -1
+        pass
 
     def ask(self, pid):
         pass
