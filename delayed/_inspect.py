@@ -16,7 +16,8 @@ from ._ledger import Ledger
 from ._pace import Note, read
 
 _HEAD = 1024  # bytes of a payload that name its task
-_LETTER_HEAD = 16_384  # bytes of a dead letter: its reason stands before the payload
+_REASON_SHOWN = 10_000  # bytes, of one that is longer than all that was looked at
+_LETTER_HEAD = 65_536  # bytes of a dead letter: its reason and its record stand before the payload
 _PAGE = 200  # members that are looked at in one call
 _PAGE_BYTES = 4 << 20
 
@@ -207,6 +208,6 @@ def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:
         reason = str(fields['reason'])
         lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
     except (ValueError, TypeError, KeyError, AttributeError):  # longer than what was looked at, or not of our making
-        reason, lost_at = head.decode('utf-8', 'replace') + '...', ()
+        reason, lost_at = head[:_REASON_SHOWN].decode('utf-8', 'replace') + '...', ()
     return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000, lost_at,
                       int(size) - len(header) - len(line_end))

@@ -85,8 +85,8 @@ class SourceGroup(Source):
             self._turns.took(taken.queue)
         return held, self._lease_of(taken, holder, asked)
 
-    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
-        held = self._members[lease.queue].settle(lease, verdict, reason)
+    def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
+        held = self._members[lease.queue].settle(lease, verdict, reason, record)
         if held and verdict is Verdict.HAND_BACK:
             self._turns.gave_back(lease.queue)
         return held

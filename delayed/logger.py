@@ -22,6 +22,13 @@ def is_heard() -> bool:
     return logger.propagate or logger.handlers != _SILENT or bool(logger.filters)
 
 
+def is_heard(level: int) -> bool:
+    """Whether a record of that level reaches anybody. To make one takes microseconds."""
+    if not logger.isEnabledFor(level):
+        return False
+    return logger.propagate or any(handler is not _silence and handler.level <= level for handler in logger.handlers)
+
+
 def set_handler(handler: logging.Handler) -> None:
     """Makes `handler` the only handler of the logger. Those it replaces are not closed."""
     logger.addHandler(handler)  # before the others go, or a record of another thread finds none
