@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from ._enqueueing import Enqueuer
@@ -89,7 +90,7 @@ class Queue:
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
         self._enqueuer().enqueue(task)
-        if is_heard():
+        if is_heard(logging.DEBUG):
             logger.debug('queue %s: enqueued task %s', self._name, task.id)
         return task
 
@@ -105,7 +106,7 @@ class Queue:
         if not hasattr(tasks, '__iter__'):
             raise WrongType('enqueue_many takes an iterable of tasks, not %r' % (tasks,))
         enqueued = self._enqueuer().enqueue_many(tasks, progress or _ignore)
-        if is_heard():
+        if is_heard(logging.DEBUG):
             logger.debug('queue %s: enqueued %d tasks', self._name, enqueued)
         return enqueued
 
