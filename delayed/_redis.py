@@ -25,6 +25,7 @@ Unavailable = (RedisError, RedisClusterException, OSError)
 HELD_SOCKET_TIMEOUT = 3.0
 _PLAIN_CONNECTIONS = (redis.Connection, redis.SSLConnection, redis.UnixDomainSocketConnection)
 _BLOCK = 1.0  # seconds that one wait for a notification lasts
+_COUNTS_BY_NUMBER = redis.VERSION < (5,)  # whose clusters find the keys of a script only if their number is no text
 _CHUNK = 1 << 16  # bytes that are sent at once
 _MOST_HEADS = 1000  # of scripts that are called with the same keys
 _TICK = 0.1  # seconds that Redis may be late when it ends a wait
@@ -88,7 +89,10 @@ class Caller:
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
-        return self._conn.execute_command(*_as_text(args), NEVER_DECODE=True)
+        words: List[Argument] = [*_as_text(args)]
+        if _COUNTS_BY_NUMBER and args[0] in ('EVALSHA', 'EVAL'):
+            words[2] = args[2]
+        return self._conn.execute_command(*words, NEVER_DECODE=True)
 
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
