@@ -97,8 +97,9 @@ class Queue:
     def enqueue_many(self, tasks: Iterable[Task], progress: Optional[Callable[[int], object]] = None) -> int:
         """Adds the tasks of any iterable, in its order, and returns how many. Those without an id get one.
 
-        They go to Redis in batches of 500 tasks, or of a MiB, in one call each, which adds all of them or none. After
-        each, `progress` is called with the number of tasks that are enqueued.
+        They go to Redis in batches of 500 tasks, or of a MiB, in one call each, which adds all of them or none; what a
+        slow iterable has given so far waits until its batch is full. After each, `progress` is called with the number
+        of tasks that are enqueued.
         Raises `NotAllEnqueued`, with the number of those that are, where the iterable or `progress` raises, a task
         cannot be pickled, or Redis is away: nothing of that batch is enqueued, or in the last case perhaps all of it. A
         crash leaves whole batches.
