@@ -219,11 +219,12 @@ class Ledger:
                 if cursor == b'0':
                     break
 
-    def announce(self, name: str, facts: str, lasts_ms: float, first: bool) -> None:
-        """Notes that a worker lives. `facts`: JSON, for those who look. `first`: it has just begun."""
+    def announce(self, name: str, facts: str, lasts_ms: float, first: bool, taken: int) -> None:
+        """Notes that a worker lives. `facts`: JSON, for those who look. `first`: it has just begun. `taken`: how many
+        tasks since the last call."""
         keys = self.keys
-        self.caller.script(_scripts.ANNOUNCE, (keys.workers, keys.pace, keys.id, keys.enqueued),
-                           (name, lasts_ms, facts, 'first' if first else 'again'))
+        self.caller.script(_scripts.ANNOUNCE, (keys.workers, keys.pace, keys.waiting),
+                           (name, lasts_ms, facts, 'first' if first else 'again', taken))
 
     def withdraw(self, name: str) -> None:
         """Forgets what `announce` noted of a worker."""

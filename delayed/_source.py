@@ -45,7 +45,7 @@ class Source:
         self._lease = lease
         self._max_losses = max_losses
         self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
-        self.presence = Presence(self._name)
+        self.presence = Presence(self._name, [queue.name])
         self._calls = 0
         self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
 
@@ -184,7 +184,7 @@ class Source:
         """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
         if taken is None:
             return None
-        self.presence.took(holder, asked)
+        self.presence.took(holder, asked, taken.queue)
         lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
         lease.ahead, lease.queue = holder.startswith(_AHEAD), taken.queue
         return lease

@@ -10,6 +10,7 @@ from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._ledgers import Ledgers
+from ._presence import Presence
 from ._redis import Caller, Unavailable
 from ._source import NotifyTokens, Source
 from ._turns import Turns
@@ -24,6 +25,7 @@ class SourceGroup(Source):
         """The queues are on one server, see `WorkerQueues`. lease: seconds; `None`: the full allowance."""
         super().__init__(queues[0], lease, max_losses)
         self._members = [Source(queue, lease, max_losses) for queue in queues]
+        self.presence = Presence(self._name, [queue.name for queue in queues])
         for member in self._members:
             member.presence = self.presence  # each queue is told of the same worker
         self._turns = turns

@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
 Shows what waits, what runs where, what was set aside, and how fast it goes.
 
 oldest  how long the oldest task has waited; with >, it may be longer
-in/s    tasks enqueued, and out/s, tasks ended, per second, of late
+in/s    tasks enqueued or put back, and out/s, taken by workers, per second, of
+        late
 since   how long a worker has had a task; - where nobody has told it yet
 lease   when the task comes back unless its worker renews its claim; `over`: it
         is lost, and comes back with the next sweep
