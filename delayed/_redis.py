@@ -105,7 +105,9 @@ class Caller:
         if timeout is None or timeout > seconds + 2 * _TICK:
             try:
                 popped = self.command('BLPOP', *keys, seconds)
-                return None if popped is None else [key.encode() for key in keys].index(popped[0])
+                if popped is None or len(keys) == 1:
+                    return None if popped is None else 0
+                return [key.encode() for key in keys].index(popped[0])
             except ResponseError as error:
                 if 'not an integer' not in str(error):
                     raise  # Redis 5 waits for whole seconds only
