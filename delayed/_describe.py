@@ -8,6 +8,7 @@ import pickletools
 from itertools import islice
 from typing import Any, Iterator, List, Optional, Sequence
 
+from ._signature import pickle_in
 from .task import Task
 
 _MOST_OPCODES = 24  # a task's first three fields stand among them in every protocol
@@ -49,7 +50,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def _first_fields(payload: bytes) -> List[Any]:
     """Id, module and function; nothing if these are not what it begins with."""
     try:
-        fields = list(islice(_values(payload), 3))
+        fields = list(islice(_values(pickle_in(payload)), 3))
         str(fields[0])  # Python refuses to print an int of thousands of digits
     except Exception:
         return []  # it is no pickle, or none of a task
