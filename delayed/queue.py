@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ._enqueueing import Enqueuer
+from ._exposure import warn_if_exposed
 from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX
 from ._keys import ENQUEUED_SUFFIX as _ENQUEUED_KEY_SUFFIX
 from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
@@ -68,8 +69,7 @@ class Queue:
         self._busy_len = busy_len
         self._caller = caller(conn)
         self._trust = Trust(Signer(name, secret, accept_unsigned_until), loads_of(unpickle), allow)
-        #: Whether to warn of a Redis that others may reach: nobody said that no secret is wanted.
-        self.wants_secret = secret is not False and not self._trust.signs
+        self._wants_secret = secret is not False and not self._trust.signs
         self._enqueueing = self.ledger, producers_of(name, conn)
 
     @property
@@ -91,6 +91,11 @@ class Queue:
         """The moves in Redis, for workers and sweepers."""
         return Ledger(QueueKeys(self._name), self._caller, self.default_timeout + self._requeue_timeout_ms,
                       self._busy_len, max(self._requeue_timeout_ms, _SHORTEST_POSTPONEMENT_MS))
+
+    def warn_if_exposed(self) -> None:
+        """Warns, once in a process, of a Redis that others may reach, if nothing is signed and nobody wanted that."""
+        if self._wants_secret:
+            warn_if_exposed(self._name, self._conn)
 
     @property
     def trust(self) -> Trust:

@@ -152,6 +152,8 @@ class Worker(abc.ABC):
         installed = self._install_handlers(program, is_urgent)
         try:
             logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
+            for queue in self._queues.queues:
+                queue.warn_if_exposed()
             for name in self._preload:
                 importlib.import_module(name)
             source = self._queues.source(self._lease, self._max_losses)
