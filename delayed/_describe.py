@@ -11,6 +11,7 @@ from typing import Any, Iterator, List, Optional, Sequence
 from ._signature import pickle_in
 from .task import Task
 
+_MOST_BYTES = 1 << 16
 _MOST_OPCODES = 24  # a task's first three fields stand among them in every protocol
 _SKIPPED = frozenset(('PROTO', 'FRAME', 'BINPUT', 'LONG_BINPUT', 'PUT'))
 _CONSTANTS = frozenset(('NONE', 'NEWTRUE', 'NEWFALSE'))
@@ -50,11 +51,12 @@ class _PlainUnpickler(pickle.Unpickler):
 def _first_fields(payload: bytes) -> List[Any]:
     """Id, module and function; nothing if these are not what it begins with."""
     try:
-        fields = list(islice(_values(pickle_in(payload)), 3))
+        fields = list(islice(_values(pickle_in(payload[:_MOST_BYTES])), 3))
         str(fields[0])  # Python refuses to print an int of thousands of digits
     except Exception:
         return []  # it is no pickle, or none of a task
-    return fields if len(fields) == 3 and all(isinstance(name, str) and name for name in fields[1:]) else []
+    named = len(fields) == 3 and all(isinstance(name, str) and name and name.isprintable() for name in fields[1:])
+    return fields if named else []
 
 
 def _values(payload: bytes) -> Iterator[Any]:

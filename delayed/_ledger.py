@@ -34,7 +34,7 @@ _MOST_PRODUCERS = 1000  # whose keys are kept
 MOST_TASKS = 500
 MOST_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
-_LETTER_ID = re.compile(r'\d+(\.\d+)?')
+_LETTER_ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
 
 
 class Taken(NamedTuple):
@@ -265,14 +265,22 @@ def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:
 
 
 def _read_letter(letter: bytes, score: float) -> DeadLetter:
+    """Whoever can write to Redis can put anything there."""
+    id = '%.3f' % score
     header, _, payload = letter.partition(b'\n')
-    fields = json.loads(header)
-    lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-    return DeadLetter('%.3f' % score, payload, fields['reason'], score / 1000, lost_at, _read_outcome(fields))
+    outcome = None
+    try:
+        fields = json.loads(header)
+        reason = str(fields['reason']).encode('utf-8', 'backslashreplace').decode()
+        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
+        outcome = _read_outcome(fields)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        reason, payload, lost_at = 'it was not set aside by this library, and cannot be put back', letter, ()
+    return DeadLetter(id if float(id) == score else repr(score), payload, reason, score / 1000, lost_at, outcome)
 
 
 def _read_outcome(fields: Dict[str, Any]) -> Optional[Outcome]:
     try:
         return Outcome.from_json(fields['outcome'])
-    except (KeyError, TypeError, ValueError):  # there is none, or a later version has written it
+    except (KeyError, TypeError, ValueError, AttributeError):  # there is none, or a later version has written it
         return None
