@@ -34,7 +34,7 @@ def plain_fields(payload: bytes) -> Optional[Sequence[Any]]:
     """All fields of a task whose arguments are plain data (numbers, texts, lists, dicts); `None` for any other
     payload. No code of the payload's choice runs."""
     try:
-        wire = _PlainUnpickler(io.BytesIO(payload)).load()
+        wire = _PlainUnpickler(io.BytesIO(pickle_in(payload))).load()
     except Exception:
         return None
     return wire if isinstance(wire, (tuple, list)) and len(wire) == 6 and isinstance(wire[3], (tuple, list)) and (
@@ -52,11 +52,11 @@ def _first_fields(payload: bytes) -> List[Any]:
     """Id, module and function; nothing if these are not what it begins with."""
     try:
         fields = list(islice(_values(pickle_in(payload[:_MOST_BYTES])), 3))
-        str(fields[0])  # Python refuses to print an int of thousands of digits
+        texts = [str(field) for field in fields]  # Python refuses to print an int of thousands of digits
     except Exception:
         return []  # it is no pickle, or none of a task
-    named = len(fields) == 3 and all(isinstance(name, str) and name and name.isprintable() for name in fields[1:])
-    return fields if named else []
+    named = len(fields) == 3 and all(isinstance(name, str) and name for name in fields[1:])
+    return fields if named and ''.join(texts).isprintable() else []  # or it could forge a line of a log
 
 
 def _values(payload: bytes) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _scripts
 from ._describe import without_arguments
-from ._ledger import Ledger
+from ._ledger import FOREIGN, Ledger, read_header
 from ._pace import Note, read
 
 _HEAD = 1024  # bytes of a payload that name its task
@@ -203,11 +203,8 @@ def _worker(name: str, entry: bytes, now: float) -> Optional[WorkerSeen]:
 
 def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:
     header, line_end, payload = head.partition(b'\n')
-    try:
-        fields = json.loads(header)
-        reason = str(fields['reason'])
-        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-    except (ValueError, TypeError, KeyError, AttributeError):  # longer than what was looked at, or not of our making
-        reason, lost_at = head[:_REASON_SHOWN].decode('utf-8', 'replace') + '...', ()
+    reason, lost_at, _ = read_header(header)
+    if reason == FOREIGN:  # it is longer than what was looked at, or not of our making
+        reason = head[:_REASON_SHOWN].decode('utf-8', 'replace') + '...'
     return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000, lost_at,
                       int(size) - len(header) - len(line_end))

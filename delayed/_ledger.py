@@ -36,6 +36,9 @@ MOST_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
 _LETTER_ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
 
+#: The reason of a dead letter that no script of ours has written.
+FOREIGN = 'it was not set aside by this library, and cannot be put back'
+
 
 class Taken(NamedTuple):
     """A payload and the token of its lease: when it ends, as text."""
@@ -265,18 +268,23 @@ def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:
 
 
 def _read_letter(letter: bytes, score: float) -> DeadLetter:
-    """Whoever can write to Redis can put anything there."""
     id = '%.3f' % score
     header, _, payload = letter.partition(b'\n')
-    outcome = None
+    reason, lost_at, outcome = read_header(header)
+    return DeadLetter(id if float(id) == score else repr(score), letter if reason == FOREIGN else payload, reason,
+                      score / 1000, lost_at, outcome)
+
+
+def read_header(header: bytes) -> Tuple[str, Tuple[float, ...], Optional[Outcome]]:
+    """The reason, the losses (Unix seconds) and the record of a dead letter. The reason is `FOREIGN` where somebody else
+    wrote it: whoever can write to Redis can put anything there."""
     try:
         fields = json.loads(header)
-        reason = str(fields['reason']).encode('utf-8', 'backslashreplace').decode()
         lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-        outcome = _read_outcome(fields)
+        reason = str(fields['reason']).encode('utf-8', 'backslashreplace').decode()
+        return reason, lost_at, _read_outcome(fields)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        reason, payload, lost_at = 'it was not set aside by this library, and cannot be put back', letter, ()
-    return DeadLetter(id if float(id) == score else repr(score), payload, reason, score / 1000, lost_at, outcome)
+        return FOREIGN, (), None
 
 
 def _read_outcome(fields: Dict[str, Any]) -> Optional[Outcome]:

@@ -141,6 +141,9 @@ class Monitor:
 
     def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
         """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""
+        if report is not None and slot.step is not Step.ENDED:
+            logger.error('the task of child %d wrote into our pipe: ending it', child.pid)
+            report = None
         exited = outcome = None
         if report is None or attempt.signalled:
             exited = child.kill()

@@ -40,8 +40,8 @@ class TestATask:
         assert without_arguments(payload).id == 17
 
     def test_has_a_name_that_a_log_can_hold(self):
-        payload = Task(17, 'module', 'func)\nERROR a forged line').serialize()
-        assert describe(payload) == 'a payload of %d bytes' % len(payload)
+        for task in (Task(17, 'module', 'f)\nERROR a forged line'), Task('17\nERROR a forged line', 'module', 'f')):
+            assert describe(task.serialize()) == 'a payload of %d bytes' % len(task.serialize())
 
     def test_is_not_unpickled(self):
         assert describe(Task(17, 'module', 'func', (ExitsWhenUnpickled(),)).serialize()) == 'task 17 (module.func)'

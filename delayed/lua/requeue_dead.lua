@@ -16,6 +16,7 @@ local allowance = readable and type(header) == 'table' and tonumber(header['allo
 if line_end == 0 or not allowance or allowance ~= allowance then
     return 0
 end
+check_types(KEYS[1], KEYS[2], KEYS[3], false, false, false)
 local payload = string.sub(letter, line_end + 1)
 redis.call('zadd', KEYS[3], allowance, payload)
 redis.call('rpush', KEYS[1], payload)
