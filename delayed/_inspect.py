@@ -197,7 +197,7 @@ def _worker(name: str, entry: bytes, now: float) -> Optional[WorkerSeen]:
         host, pid, _ = name.rsplit(':', 2)
         return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
             call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -6,6 +6,7 @@ last: so a task was enqueued between the last note of a smaller id and the first
 
 from __future__ import annotations
 
+import contextlib
 from typing import List, NamedTuple, Optional, Sequence
 
 _WINDOW_MS = 10_000.0  # over which a rate is taken, where the notes allow it
@@ -37,9 +38,13 @@ class Rate(NamedTuple):
 
 
 def read(entries: Sequence[bytes]) -> List[Note]:
-    """The notes as announce.lua keeps them, newest first."""
-    return [Note(float(since), float(till), int(last_id), int(unfinished))
-            for since, till, last_id, unfinished in map(bytes.split, entries)]
+    """The notes as announce.lua keeps them, newest first. What else stands there is left out."""
+    notes = []
+    for entry in entries:
+        with contextlib.suppress(ValueError):
+            since, till, last_id, unfinished = entry.split()
+            notes.append(Note(float(since), float(till), int(last_id), int(unfinished)))
+    return notes
 
 
 def wait_of(task_id: object, notes: Sequence[Note], now: float) -> Optional[Wait]:

@@ -33,6 +33,7 @@ class Trust:
     def __init__(self, signer: Signer, loads: Loads, allow: Optional[Sequence[str]]) -> None:
         self.signs = signer.signs
         self._signer = signer
+        self.wants = signer.wants
         self._loads = loads
         self._allow = None if allow is None else _patterns(allow)
 

@@ -148,7 +148,7 @@ TYPES = {
     'zset': lambda conn, key: conn.zadd(key, {b'\xff': 1}), 'stream': lambda conn, key: conn.xadd(key, {b'\xff': b'x'}),
 }
 KEYS = {'': 'list', '_noti': 'list', '_enqueued': 'zset', '_dequeued': 'zset', '_leases': 'hash', '_losses': 'hash',
-        '_dead': 'zset', '_swept': 'string'}
+        '_dead': 'zset', '_swept': 'string', '_workers': 'hash', '_pace': 'list'}
 
 
 class TestAKey:
