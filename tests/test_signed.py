@@ -8,7 +8,7 @@ import time
 import pytest
 
 from delayed._signature import is_signed, pickle_in
-from delayed.errors import InvalidArgument, Refused, UnreadablePayload
+from delayed.errors import InvalidArgument, NotAllEnqueued, Refused, UnreadablePayload
 from delayed.queue import Queue
 from delayed.task import Task
 from queues import take_one, task_of
@@ -70,6 +70,13 @@ class TestAnEnqueuedTask:
         assert getattr(signed, act)(choose(sent, got))
         assert conn.zcard('default_dequeued') == 0
         assert signed.len() == (act == 'requeue')
+
+    def test_is_signed_among_many(self, signed, conn):
+        assert signed.enqueue_many(Task(None, 'module', 'func', (number,)) for number in range(1200)) == 1200
+        assert [signed.read(payload).args for payload in conn.lrange('default', 0, -1)] == [
+            (number,) for number in range(1200)]
+        assert conn.lrange('default', 0, -1) == [
+            payload for payload in conn.lrange('default', 0, -1) if conn.zscore('default_enqueued', payload)]
 
     def test_of_one_queue_may_be_enqueued_to_another(self, signed, conn):
         other, plain = Queue('other', conn, secret=OTHER), Queue('plain', conn)
@@ -249,7 +256,9 @@ class TestAllow:
         assert strict.dead_len() == 1
         with pytest.raises(InvalidArgument, match='os:system is not allowed'):
             strict.enqueue(Task(None, 'os', 'system'))
-        assert strict.len() == 0
+        with pytest.raises(NotAllEnqueued, match='os:system is not allowed') as caught:
+            strict.enqueue_many([task('run'), Task(None, 'os', 'system')])
+        assert strict.len() == caught.value.enqueued == 0
 
     @pytest.mark.parametrize('allow', [['tasks'], ['tasks.run'], [':run'], ['tasks:'], [''], ['a:b:c']])
     def test_is_checked(self, conn, allow):
