@@ -32,10 +32,22 @@ local function held(dequeued, payload, tokens)
     return nil
 end
 
+-- Fails where a key is of another type than ours: anybody may have written it, and a task that was half moved would be
+-- lost. `false` stands for a key that the caller does not use.
+local function check_types(waiting, notifications, enqueued, leases, losses, dead)
+    local looks = {{'llen', waiting}, {'llen', notifications}, {'zscore', enqueued, ''}, {'hget', leases, ''},
+        {'hget', losses, ''}, {'zcount', dead, '0', '0'}}
+    for _, look in ipairs(looks) do
+        if look[2] then
+            redis.call(unpack(look))
+        end
+    end
+end
+
 -- Forgets a lease that `held` has found.
 local function end_lease(dequeued, leases, payload, score)
+    redis.call('hdel', leases, score_text(score)) -- first: it may fail, see `check_types`
     redis.call('zrem', dequeued, payload)
-    redis.call('hdel', leases, score_text(score))
 end
 
 -- Takes the oldest waiting payload and grants its lease; see dequeue.lua.
