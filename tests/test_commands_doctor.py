@@ -206,5 +206,6 @@ class TestAServer:
 
     def test_that_keeps_nothing_is_a_problem(self, shell, conn, redis_server):
         with emptied(redis_server):
-            found = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)['findings']
-        assert [(finding['check'], finding['problem']) for finding in found] == [('persistence', True), ('name', False)]
+            told = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)
+        assert [(finding['check'], finding['problem']) for finding in told['findings']] == [
+            ('persistence', True), ('name', False)]
