@@ -89,6 +89,12 @@ class Caller:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
         return self._conn.execute_command(*_as_text(args), NEVER_DECODE=True)
 
+    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        """Sends commands through one connection, one after the other, and returns their replies."""
+        if getattr(self._conn, 'connection', None) is None:
+            raise NotImplementedError('%r keeps its connections to itself' % (self._conn,))
+        return [self.command(*args, repeat=repeat) for args in calls]
+
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
         return self.wait_any((key,), seconds) is not None
@@ -130,13 +136,17 @@ class PooledCaller(Caller):
     """Calls through the connections of a client's pool."""
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
+        return self.together((args,), repeat)[0]
+
+    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
         pool = self._conn.connection_pool
         connection = _get_connection(pool)
         try:
             if not repeat:
-                return _exchange(connection, args)
-            return connection.retry.call_with_retry(
-                lambda: _exchange(connection, args), lambda error, *_: connection.disconnect())
+                return [_exchange(connection, args) for args in calls]
+            replies: List[Any] = connection.retry.call_with_retry(
+                lambda: [_exchange(connection, args) for args in calls], lambda error, *_: connection.disconnect())
+            return replies
         finally:
             pool.release(connection)
 
@@ -159,6 +169,9 @@ class HeldCaller(Caller):
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         return _exchange(self._connection, args)
+
+    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        return [self.command(*args) for args in calls]
 
     def _socket_timeout(self) -> Optional[float]:
         timeout: float = self._connection.socket_timeout

@@ -7,13 +7,14 @@ import secrets
 import threading
 from typing import Any, List, Optional, Tuple
 
+from ._cluster import caller
 from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX
 from ._keys import ENQUEUED_SUFFIX as _ENQUEUED_KEY_SUFFIX
 from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
 from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
 from ._keys import QueueKeys
 from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
-from ._redis import caller, check_client, check_slot
+from ._redis import check_client, check_slot
 from .errors import InvalidArgument, UnreadablePayload, WrongType
 from .logger import logger
 from .task import Task, check_timeout
