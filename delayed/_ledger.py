@@ -26,7 +26,9 @@ Tokens = Tuple[bytes, ...]
 #: How a call takes a task; see dequeue.lua.
 NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
 
-_PRODUCER_MEMORY_MS = 600_000  # longer than any client goes on repeating a call
+#: How long a producer's last call is remembered: longer than any client goes on repeating a call.
+PRODUCER_MEMORY_MS = 600_000
+
 _BATCH = 500  # tasks of one batch of a sweep: some 5 ms of Redis
 _BATCH_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
@@ -100,7 +102,7 @@ class Ledger:
         keys = self.keys
         return bool(self.caller.script(
             _scripts.ENQUEUE, (keys.waiting, keys.notifications, keys.enqueued, keys.producer(producer)),
-            (payload, allowance_ms, call, _PRODUCER_MEMORY_MS)))
+            (payload, allowance_ms, call, PRODUCER_MEMORY_MS)))
 
     def waiting(self) -> int:
         return int(self.caller.command('LLEN', self.keys.waiting))

@@ -90,10 +90,8 @@ class Caller:
         return self._conn.execute_command(*_as_text(args), NEVER_DECODE=True)
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
-        """Sends commands through one connection, one after the other, and returns their replies."""
-        if getattr(self._conn, 'connection', None) is None:
-            raise NotImplementedError('%r keeps its connections to itself' % (self._conn,))
-        return [self.command(*args, repeat=repeat) for args in calls]
+        """Sends commands through one connection, at once, and returns their replies. Only if `keeps_together`."""
+        raise NotImplementedError('%r says not which connection it uses' % (self._conn,))
 
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
@@ -112,6 +110,16 @@ class Caller:
                     raise  # Redis 5 waits for whole seconds only
         time.sleep(max(seconds, _TICK))
         return next((number for number, key in enumerate(keys) if self.command('LPOP', key) is not None), None)
+
+    @property
+    def keeps_together(self) -> bool:
+        """Whether it can send several commands through one connection."""
+        return type(self).together is not Caller.together
+
+    @property
+    def socket_timeout(self) -> Optional[float]:
+        """How long the client waits for a reply, in seconds; `None`: for ever."""
+        return self._socket_timeout()
 
     def _socket_timeout(self) -> Optional[float]:
         pool = getattr(self._conn, 'connection_pool', None) or getattr(self._conn, 'nodes_manager', None)
@@ -143,9 +151,9 @@ class PooledCaller(Caller):
         connection = _get_connection(pool)
         try:
             if not repeat:
-                return [_exchange(connection, args) for args in calls]
+                return _exchange(connection, calls)
             replies: List[Any] = connection.retry.call_with_retry(
-                lambda: [_exchange(connection, args) for args in calls], lambda error, *_: connection.disconnect())
+                lambda: _exchange(connection, calls), lambda error, *_: connection.disconnect())
             return replies
         finally:
             pool.release(connection)
@@ -168,10 +176,10 @@ class HeldCaller(Caller):
             setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
-        return _exchange(self._connection, args)
+        return _exchange(self._connection, (args,))[0]
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
-        return [self.command(*args) for args in calls]
+        return _exchange(self._connection, calls)
 
     def _socket_timeout(self) -> Optional[float]:
         timeout: float = self._connection.socket_timeout
@@ -195,11 +203,12 @@ def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
     return [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]
 
 
-def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
+def _exchange(connection: Any, calls: Sequence[Sequence[Argument]]) -> List[Any]:
     try:
         connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
-        _send(connection, _as_text(args))
-        return connection.read_response(disable_decoding=True)
+        for args in calls:
+            _send(connection, _as_text(args))
+        return _replies(connection, len(calls))
     except ResponseError as error:
         if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):
             connection.disconnect()  # its name may lead to another master by now
@@ -207,6 +216,22 @@ def _exchange(connection: Any, args: Sequence[Argument]) -> Any:
     except BaseException:  # the reply may still be under way: it must not answer the next call
         connection.disconnect()
         raise
+
+
+def _replies(connection: Any, count: int) -> List[Any]:
+    """Reads all of them, and then raises the first that is an error."""
+    if count == 1:
+        return [connection.read_response(disable_decoding=True)]
+    replies: List[Any] = []
+    for _ in range(count):
+        try:
+            replies.append(connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
+    return replies
 
 
 def _send(connection: Any, args: Sequence[Union[str, bytes]]) -> None:

@@ -15,6 +15,7 @@ from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
 from ._keys import QueueKeys
 from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
 from ._redis import check_client, check_slot
+from ._replicated import Replicated
 from .errors import InvalidArgument, UnreadablePayload, WrongType
 from .logger import logger
 from .task import Task, check_timeout
@@ -34,18 +35,22 @@ class Queue:
     default_timeout: how long a task that names no timeout may run, in seconds. 0 leaves it no time at all.
     requeue_timeout: how long after its timeout a task counts as lost, in seconds.
     busy_len: with so many tasks waiting, lost ones are put back a little later (`requeue_timeout`, 5 s at least).
+    min_replicas: `enqueue` returns when so many replicas of the server have the task, too; else it raises
+        `delayed.errors.NotReplicated`. 0: it does not wait for them.
+    replica_timeout: for how long it waits for them, in seconds; less where the client's `socket_timeout` is shorter.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
     def __init__(self, name: str, conn: Any, default_timeout: float = 600, requeue_timeout: float = 10,
-                 busy_len: int = 10) -> None:
+                 busy_len: int = 10, *, min_replicas: int = 0, replica_timeout: float = 1) -> None:
         if not isinstance(name, str) or not name:
             raise (InvalidArgument if isinstance(name, str) else WrongType)(
                 "a queue's name must be a string that is not empty, such as 'default', not %r" % (name,))
         check_client(conn)
         check_slot(conn, name, QueueKeys(name).id)
         for argument, value in (('default_timeout', default_timeout), ('requeue_timeout', requeue_timeout),
-                                ('busy_len', busy_len)):
+                                ('busy_len', busy_len), ('min_replicas', min_replicas),
+                                ('replica_timeout', replica_timeout)):
             if value is None:
                 raise WrongType('%s must be a number, not None' % argument)
             check_timeout(value, argument)
@@ -56,6 +61,11 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
+        self._min_replicas = min_replicas
+        self._replica_timeout = replica_timeout
+        if min_replicas and not self._caller.keeps_together:
+            raise InvalidArgument('min_replicas needs a client that is a redis.Redis, its master of a Sentinel, or a '
+                                  'redis.RedisCluster, and has a pool of connections, not %r' % (conn,))
 
     @property
     def name(self) -> str:
@@ -85,11 +95,14 @@ class Queue:
 
         If this raises because Redis was away, the task may or may not have been added: call it again with the same
         task within ten minutes, and it is added once. A crash before the call's end leaves the task either added or
-        not, never by halves.
+        not, never by halves. `delayed.errors.NotReplicated`: it has been added, see `min_replicas`.
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
-        ledger = self.ledger
+        ledger, replicated = self.ledger, None
+        if self._min_replicas:
+            replicated = Replicated(self._caller, self._min_replicas, self._replica_timeout)
+            ledger = ledger.using(replicated)
         if task.id is None:
             task.serialize()  # what cannot be pickled is refused before Redis hands out an id
             task.id = ledger.new_id()
@@ -98,6 +111,8 @@ class Queue:
         producer, call = task.enqueue_call = task.enqueue_call or _producer.next_call()
         try:
             ledger.enqueue(payload, allowance_ms, producer, call)
+            if replicated is not None:
+                replicated.check(task)
         except BaseException:  # that of a signal's handler, too
             _producer.drop()  # or a later call would overwrite the record of this one
             raise

@@ -33,3 +33,16 @@ def cluster(whole_cluster):
     for node in whole_cluster.masters():
         node.call('FLUSHALL')
     return whole_cluster
+
+
+@pytest.fixture(scope='session')
+def whole_watched():
+    yield from _serve(servers.watched())
+
+
+@pytest.fixture
+def watched(whole_watched):
+    """A master that holds no data, with its replicas and sentinels."""
+    whole_watched.await_health()
+    whole_watched.master().call('FLUSHALL')
+    return whole_watched

@@ -6,6 +6,7 @@ import redis
 from redis.exceptions import RedisClusterException
 
 from delayed.errors import NotReplicated
+from delayed.queue import Queue
 from delayed.task import Task
 from waiting import wait_until
 from workers import report
@@ -57,3 +58,11 @@ class Account:
     @property
     def twice(self):
         return sorted({number for number in self.runs if self.runs.count(number) > 1})
+
+
+def start(lab, tmp_path, workers, name, make_client, **options):
+    """Starts workers and a producer, which ends when the file `stop` exists. Returns the account of them."""
+    for worker_class in workers:
+        lab.start(lambda: worker_class(Queue(name, make_client()), lease=5, sweep_interval=1).run())  # noqa: B023
+    lab.start(lambda: produce(lambda: Queue(name, make_client(), **options), tmp_path / 'stop'))
+    return Account(lab)

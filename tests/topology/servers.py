@@ -12,8 +12,7 @@ import tempfile
 from pathlib import Path
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 import delayed._guard
 from delayed.embedded import find_server
@@ -48,7 +47,6 @@ class Node:
         self._config.write_text('\n'.join((
             'bind 127.0.0.1', 'port %d' % self.port, 'dir "%s"' % self._directory, *lines, '')))
         self._args = args
-        self._clients = []
         self._guard = None
 
     def start(self):
@@ -74,26 +72,21 @@ class Node:
 
     def close(self):
         self.kill()
-        for client in self._clients:
-            client.close()
-            client.connection_pool.disconnect()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
     def runs(self):
         return self._guard is not None
 
-    def client(self, **options):
-        """A client of this one server; it is closed with it."""
-        client = redis.Redis(self.host, self.port, **{'retry': Retry(NoBackoff(), 0), **options})
-        self._clients.append(client)
-        return client
-
     def call(self, *args):
         """Sends a command and returns the reply, decoded."""
+        return self.ask(lambda client: client.execute_command(*args))
+
+    def ask(self, question):
+        """Returns what `question` does, which gets a client of this server."""
         with contextlib.closing(redis.Redis(self.host, self.port, decode_responses=True)) as client:
             try:
-                return client.execute_command(*args)
+                return question(client)
             finally:
                 client.connection_pool.disconnect()
 
@@ -224,3 +217,69 @@ def cluster():
     with running(*(Node(*lines) for _ in range(2 * MASTERS))) as nodes:
         with contextlib.closing(Cluster(nodes)) as cluster:
             yield cluster
+
+
+class Watched:
+    """A master with two replicas, and three sentinels that put a replica into its place when it dies."""
+
+    def __init__(self, nodes, sentinels):
+        self.nodes = nodes
+        self.sentinels = sentinels
+        self._clients = []
+        self.await_health()
+
+    def master(self):
+        """The node that is the master, by what the sentinels say; `None` while they do not agree."""
+        said = {sentinel.ask(lambda client: client.sentinel_get_master_addr_by_name(SERVICE))
+                for sentinel in self.sentinels}
+        found = [node for node in self.nodes if said == {(node.host, node.port)}]
+        return found[0] if found and found[0].runs else None
+
+    def replicas(self):
+        return [node for node in self.nodes if node is not self.master()]
+
+    def await_health(self):
+        """Waits until there is a master, both others replicate it, and all sentinels know all of this."""
+        wait_until(self._is_well, 'a master with its replicas and sentinels')
+
+    def _is_well(self):
+        master = self.master()
+        if master is None or not all(node.runs for node in self.nodes):
+            return False
+        info = master.call('INFO', 'replication')
+        known = [sentinel.ask(lambda client: client.sentinel_master(SERVICE)) for sentinel in self.sentinels]
+        links = [node.call('INFO', 'replication') for node in self.nodes if node is not master]
+        return (info['role'] == 'master' and info['connected_slaves'] == 2
+                and all(link.get('master_link_status') == 'up' for link in links)
+                and all((one['flags'], one['num-slaves'], one['num-other-sentinels']) == ('master', 2, 2)
+                        for one in known))
+
+    def client(self, **options):
+        """A client of whoever is the master; it is closed with all this."""
+        sentinel = Sentinel([(each.host, each.port) for each in self.sentinels],
+                            sentinel_kwargs={'socket_timeout': 1})
+        client = sentinel.master_for(SERVICE, **{'socket_timeout': 3, **options})
+        self._clients += [client, *sentinel.sentinels]
+        return client
+
+    def close(self):
+        for client in self._clients:
+            client.close()
+            client.connection_pool.disconnect()
+
+
+@contextlib.contextmanager
+def watched():
+    lines = ('save ""', 'appendonly no', 'repl-diskless-sync yes', 'repl-diskless-sync-delay 0', 'maxmemory 64mb',
+             'maxmemory-policy noeviction')
+    master = Node(*lines)
+    replicas = [Node(*lines, 'replicaof %s %d' % (master.host, master.port)) for _ in range(2)]
+    sentinels = [Node(
+        'sentinel monitor %s %s %d 2' % (SERVICE, master.host, master.port),
+        'sentinel down-after-milliseconds %s %d' % (SERVICE, TIMEOUT_MS),
+        'sentinel failover-timeout %s %d' % (SERVICE, 3 * TIMEOUT_MS), args=('--sentinel',)) for _ in range(3)]
+    with running(master, *replicas):
+        wait_until(lambda: master.call('INFO', 'replication')['connected_slaves'] == 2, 'the replicas')
+        with running(*sentinels):  # later, for they look for replicas when they start, and every ten seconds
+            with contextlib.closing(Watched([master, *replicas], sentinels)) as those:
+                yield those
