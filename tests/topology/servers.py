@@ -238,9 +238,9 @@ class Watched:
     def replicas(self):
         return [node for node in self.nodes if node is not self.master()]
 
-    def await_health(self):
+    def await_health(self, seconds=DEADLINE):
         """Waits until there is a master, both others replicate it, and all sentinels know all of this."""
-        wait_until(self._is_well, 'a master with its replicas and sentinels')
+        wait_until(self._is_well, 'a master with its replicas and sentinels', seconds)
 
     def _is_well(self):
         master = self.master()
