@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
+from ._denials import explained
 from ._scripts import Argument, Script
 from .errors import InvalidArgument, WrongType
 
@@ -80,10 +81,20 @@ class Caller:
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
         """Runs a script; loads it where the server does not know it (it was restarted, flushed or failed over)."""
-        try:
-            return self.command('EVALSHA', script.sha, len(keys), *keys, *args, repeat=repeat)
-        except NoScriptError:
-            return self.command('EVAL', script.source, len(keys), *keys, *args, repeat=repeat)
+        return self.script_together(script, keys, args, (), repeat)[0]
+
+    def script_together(self, script: Script, keys: Sequence[str], args: Sequence[Argument],
+                        behind: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        """The same, with commands behind it through the same connection; those only if `keeps_together`."""
+        for name, text in (('EVALSHA', script.sha), ('EVAL', script.source)):
+            call = (name, text, len(keys), *keys, *args)
+            try:
+                return self.together((call, *behind), repeat) if behind else [self.command(*call, repeat=repeat)]
+            except NoScriptError:
+                continue
+            except ResponseError as error:
+                raise explained(error, script) from None
+        raise AssertionError('Redis does not know a script that came along')
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from redis.exceptions import NoScriptError
-
 from ._ledger import PRODUCER_MEMORY_MS
 from ._redis import Caller
 from ._scripts import Argument, Script
@@ -33,10 +31,7 @@ class Replicated(Caller):
         """`keys[3]` is the producer's record. It is written to once more: a repeated call finds that all is done and
         writes nothing, so that the wait for this connection's writes would end at once."""
         behind = (('PEXPIRE', keys[3], PRODUCER_MEMORY_MS), ('WAIT', self._replicas, self._timeout_ms))
-        try:
-            replies = self._caller.together((('EVALSHA', script.sha, len(keys), *keys, *args), *behind), repeat)
-        except NoScriptError:
-            replies = self._caller.together((('EVAL', script.source, len(keys), *keys, *args), *behind), repeat)
+        replies = self._caller.script_together(script, keys, args, behind, repeat)
         self._acknowledged = int(replies[-1])
         return replies[0]
 
