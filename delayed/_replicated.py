@@ -7,38 +7,36 @@ from typing import Any, Sequence
 from ._ledger import PRODUCER_MEMORY_MS
 from ._redis import Caller
 from ._scripts import Argument, Script
-from .errors import NotReplicated
+from .errors import InvalidArgument, NotReplicated
 
 _MARGIN = 0.2  # seconds: Redis, which may be late by a tenth, is to end the wait before the client does
 
 
 class Replicated(Caller):
     """Runs a script of one producer through another caller, and waits for replicas on the same connection: Redis tells
-    of what this connection wrote, of no other. For one enqueueing call.
+    of what this connection wrote, of no other.
 
     timeout: how long to wait for them, in seconds.
     """
 
     def __init__(self, caller: Caller, replicas: int, timeout: float) -> None:
+        if not caller.keeps_together:
+            raise InvalidArgument('min_replicas needs a client with a pool of connections: redis.Redis, a master of '
+                                  'redis.sentinel, or redis.RedisCluster')
         self._caller = caller
         self._replicas = replicas
         if caller.socket_timeout is not None:
             timeout = min(timeout, caller.socket_timeout * 0.9 - _MARGIN)
         self._timeout_ms = max(1, int(timeout * 1000))  # 0 would be for ever
-        self._acknowledged = 0
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
         """`keys[3]` is the producer's record. It is written to once more: a repeated call finds that all is done and
-        writes nothing, so that the wait for this connection's writes would end at once."""
+        writes nothing, so that the wait for this connection's writes would end at once. Raises `NotReplicated`."""
         behind = (('PEXPIRE', keys[3], PRODUCER_MEMORY_MS), ('WAIT', self._replicas, self._timeout_ms))
         replies = self._caller.script_together(script, keys, args, behind, repeat)
-        self._acknowledged = int(replies[-1])
+        if replies[-1] < self._replicas:
+            raise NotReplicated(self._replicas, replies[-1])
         return replies[0]
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         return self._caller.command(*args, repeat=repeat)
-
-    def check(self, task: object) -> None:
-        """Raises `NotReplicated` unless enough replicas had the last script's writes in time."""
-        if self._acknowledged < self._replicas:
-            raise NotReplicated(task, self._replicas, self._acknowledged)

@@ -68,12 +68,11 @@ class NotReplicated(DelayedError):
     """A task was enqueued, but too few replicas have acknowledged it in time: should the master die now, it may be
     lost. To enqueue the same `Task` again adds nothing, and waits for the replicas once more.
 
-    `task` is that task, `wanted` how many replicas were asked for, `acknowledged` how many have it.
+    `wanted`: how many replicas were asked for; `acknowledged`: how many have it.
     """
 
-    def __init__(self, task: object, wanted: int, acknowledged: int) -> None:
-        super().__init__('%r was enqueued, but %d of %d replicas have acknowledged it: enqueue it again (the same Task '
-                         'is added once) to wait for them once more' % (task, acknowledged, wanted))
-        self.task = task
+    def __init__(self, wanted: int, acknowledged: int) -> None:
+        super().__init__('the task was enqueued, but %d of %d replicas have acknowledged it: enqueue the same Task '
+                         'again, which adds nothing, to wait for them once more' % (acknowledged, wanted))
         self.wanted = wanted
         self.acknowledged = acknowledged

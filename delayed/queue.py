@@ -61,11 +61,7 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
-        self._min_replicas = min_replicas
-        self._replica_timeout = replica_timeout
-        if min_replicas and not self._caller.keeps_together:
-            raise InvalidArgument('min_replicas needs a client that is a redis.Redis, its master of a Sentinel, or a '
-                                  'redis.RedisCluster, and has a pool of connections, not %r' % (conn,))
+        self._producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
 
     @property
     def name(self) -> str:
@@ -99,10 +95,7 @@ class Queue:
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
-        ledger, replicated = self.ledger, None
-        if self._min_replicas:
-            replicated = Replicated(self._caller, self._min_replicas, self._replica_timeout)
-            ledger = ledger.using(replicated)
+        ledger = self.ledger.using(self._producing)
         if task.id is None:
             task.serialize()  # what cannot be pickled is refused before Redis hands out an id
             task.id = ledger.new_id()
@@ -111,8 +104,6 @@ class Queue:
         producer, call = task.enqueue_call = task.enqueue_call or _producer.next_call()
         try:
             ledger.enqueue(payload, allowance_ms, producer, call)
-            if replicated is not None:
-                replicated.check(task)
         except BaseException:  # that of a signal's handler, too
             _producer.drop()  # or a later call would overwrite the record of this one
             raise
