@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import redis
 from redis.exceptions import (
@@ -78,6 +78,19 @@ class ClusterCaller(Caller):
                 raise problem
             self._pause(problem, failures)
 
+    def at_node(self, key: str) -> Tuple[_redis.HeldCaller, Caller]:
+        """Of one that is held: callers to the node that has the slot as far as is known, by a connection of its own,
+        and by one of the client's."""
+        node = self._find(('', key))
+        held = self._caller(node)
+        assert isinstance(held, _redis.HeldCaller)
+        return held, _redis.PooledCaller(self._conn.get_redis_connection(node))
+
+    def lost(self) -> None:
+        """The node did not answer, or has the slot no more."""
+        self._node = None
+        self._refresh()
+
     def _find(self, args: Sequence[Argument]) -> Any:
         if self._node is None:
             self._node = self._conn.get_node_from_key(args[_KEY_OF.get(str(args[0]), 1)])
@@ -103,8 +116,7 @@ class ClusterCaller(Caller):
             return
         time.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** min(failures - 1, 10)))
         if not isinstance(problem, TryAgainError):
-            self._node = None
-            self._refresh()
+            self.lost()
 
     def _refresh(self) -> None:
         """Has the client ask the cluster which node has which slot."""

@@ -192,6 +192,26 @@ class HeldCaller(Caller):
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
         return _exchange(self._connection, calls)
 
+    def begin_wait(self, key: str, seconds: float) -> int:
+        """Begins to wait for up to `seconds` until something can be popped from the list `key`; `end_wait` is to be
+        called next. Returns the name of this connection, for CLIENT UNBLOCK."""
+        seconds = _block_seconds(seconds, self._socket_timeout())
+        _begin(self._connection, (('CLIENT', 'ID'), ('BLPOP', key, seconds)))
+        try:
+            return int(_finish(self._connection, 1)[0])
+        except ResponseError:  # this user may not ask
+            self._connection.disconnect()
+            raise
+
+    def end_wait(self) -> bool:
+        """Returns whether something was popped, as soon as that is known."""
+        return _finish(self._connection, 1)[0] is not None
+
+    def fileno(self) -> int:
+        """Of the connection, which is open: readable when a wait has ended."""
+        fd: int = self._connection._sock.fileno()
+        return fd
+
     def _socket_timeout(self) -> Optional[float]:
         timeout: float = self._connection.socket_timeout
         return timeout
@@ -215,11 +235,23 @@ def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
 
 
 def _exchange(connection: Any, calls: Sequence[Sequence[Argument]]) -> List[Any]:
+    _begin(connection, calls)
+    return _finish(connection, len(calls))
+
+
+def _begin(connection: Any, calls: Sequence[Sequence[Argument]]) -> None:
     try:
         connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
         for args in calls:
             _send(connection, _as_text(args))
-        return _replies(connection, len(calls))
+    except BaseException:  # half a call must not stand before the next one
+        connection.disconnect()
+        raise
+
+
+def _finish(connection: Any, count: int) -> List[Any]:
+    try:
+        return _replies(connection, count)
     except ResponseError as error:
         if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):
             connection.disconnect()  # its name may lead to another master by now

@@ -54,8 +54,8 @@ class Task:
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
-    __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_timeout', 'enqueue_call', 'tokens',
-                 '__weakref__')
+    __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_timeout', 'enqueue_call', 'shard',
+                 'tokens', '__weakref__')
 
     def __init__(self, id: Optional[int], module_name: str, func_name: str, args: Optional[Sequence[Any]] = None,
                  kwargs: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> None:
@@ -78,6 +78,8 @@ class Task:
         self.tokens: Tuple[bytes, ...] = ()
         #: The name of an enqueueing call whose reply never came; a repetition presents it again.
         self.enqueue_call: Optional[Tuple[str, int]] = None
+        #: In which shard of a `ShardedQueue` it is.
+        self.shard: Optional[int] = None
 
     @property
     def id(self) -> Optional[int]:
