@@ -29,6 +29,7 @@ from ._scripts import Argument
 PATIENCE = 10.0
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds before the second try, and before a late one
 _AT_ONCE = 4  # so many redirections are followed without a pause
+_KEYLESS = ('ACL', 'CLIENT', 'CONFIG', 'INFO', 'PING', 'TIME')  # any node will do
 _KEY_OF = {'EVALSHA': 3, 'EVAL': 3}  # where the first key of a command stands, if not behind its name
 
 
@@ -44,6 +45,8 @@ class ClusterCaller(Caller):
         self._callers: Dict[str, Caller] = {}  # those that are held, by their node's name
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
+        if args[0] in _KEYLESS:
+            return self._caller(self._node or self._conn.get_default_node()).command(*args, repeat=repeat)
         return self.together((args,), repeat)[0]
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:

@@ -32,15 +32,17 @@ class _Wait:
         self._held, self._other = place.caller.at_node(place.key)
         self._id = self._held.begin_wait(place.key, seconds)
         self.fd = self._held.fileno()
+        self._given_up = False
 
     def unblock(self) -> None:
         try:
             self._other.command('CLIENT', 'UNBLOCK', self._id)
         except Unavailable:  # or this user may not: what it pops in this moment is lost, until the next sweep
             self._held.let_go()
+            self._given_up = True
 
     def end(self) -> bool:
-        return self._held.end_wait()
+        return not self._given_up and self._held.end_wait()
 
 
 def wait_apart(places: Dict[int, Place], seconds: float, failed: Callable[[int, Exception], None]) -> Optional[int]:

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 
 import pytest
 import redis
 
+from delayed._queue_list import queue_list
 from delayed._wait_apart import Place, _ready, wait_apart
 from delayed.delay import delay
 from delayed.errors import InvalidArgument, WrongType
@@ -20,6 +22,7 @@ from waiting import wait_until
 from workers import remains, task, told
 
 from .load import Account, produce
+from .test_acl import PAGE, RULES
 
 COUNT = 6
 
@@ -284,3 +287,59 @@ class TestAWorkerOnQueuesOfDifferentSlots:
         account.await_more(200)
         (tmp_path / 'stop').touch()
         account.await_all()
+
+
+class TestAWorkerWithFewRights:
+    """Under the rules of docs/topology.md: a worker's, and what a cluster needs beyond them."""
+
+    RULES = ['~{orders:*', *(rule for rule in RULES['worker'].split() if rule[0] == '+'),
+             *re.search(r'everybody needs `(.+?)`', PAGE)[1].split(),
+             *re.search(r'`(\+client\S+ \S+)`', PAGE)[1].split()]
+
+    @pytest.fixture
+    def work(self, cluster):
+        """Works on 12 tasks as a user without the rule `but`."""
+        def work(but=None):
+            for node in cluster.nodes:
+                node.call('ACL', 'SETUSER', 'tester', 'reset', 'on', '>SECRET', *(
+                    rule for rule in self.RULES if rule != but))
+            for number in range(12):
+                ShardedQueue('orders', COUNT, cluster.client()).enqueue(call(number))
+            sharded = ShardedQueue('orders', COUNT, cluster.client(username='tester', password='SECRET'))
+            source = queue_list(sharded).source(15, 3)
+            source.open()
+            try:
+                return list(self.drain(source))
+            finally:
+                source.close()
+
+        if cluster.nodes[0].call('INFO', 'server')['redis_version'] < '6':
+            pytest.skip('this server is older than Redis 6')
+        yield work
+        for node in cluster.nodes:
+            node.call('ACL', 'DELUSER', 'tester')
+
+    @staticmethod
+    def drain(source):
+        source.probe()
+        lease = source.take(0.1)
+        while lease is not None:
+            yield lease
+            _, following = source.advance(lease)
+            lease = following or source.take(0.1)
+        source.sweep()
+
+    def test_needs_no_more(self, work):
+        assert len(work()) == 12
+
+    @pytest.mark.parametrize(('but', 'told'), [('+client|id', 'client'), ('+command', 'command'), ('+hset', 'hset')])
+    def test_is_told_what_it_lacks(self, work, but, told):
+        with pytest.raises(redis.exceptions.NoPermissionError, match=told):
+            work(but)
+
+    def test_goes_on_if_it_may_not_end_a_wait(self, work):
+        assert len(work('+client|unblock')) == 12
+
+
+def test_a_command_without_a_key_goes_to_any_node(cluster):
+    assert ShardedQueue('orders', COUNT, cluster.client()).shards[0].ledger.caller.command('PING')
