@@ -43,6 +43,10 @@ class _Part(Source):
     def take_one(self, mode: str) -> Optional[Lease]:
         return self._find_unanswered() or self._take(mode)
 
+    def probe_wait(self) -> None:
+        """Raises `redis.exceptions.NoPermissionError` if the client's user may not do what a wait takes."""
+        self._caller.command('CLIENT', 'ID')
+
     @property
     def place(self) -> Place:
         assert isinstance(self._caller, ClusterCaller)
@@ -79,6 +83,7 @@ class SourceApart(Source):
     def probe(self) -> None:
         for part in self._parts:
             self._try(part, part.probe)
+            self._try(part, part.probe_wait)
 
     def reopened(self) -> Source:
         for part in self._parts:

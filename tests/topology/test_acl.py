@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from delayed.commands._snapshot import Snapshot
 from delayed.queue import Queue
 from delayed.task import Task
 from delayed.worker import PreforkedWorker
@@ -51,8 +52,27 @@ def produce(client, conn):
 
 
 def observe(client, conn):
+    """What `delayed status` looks at, and a program by itself."""
+    conn.flushall()
+    conn.script_flush()
+    lose(conn, 1, ago_ms=-60_000, holder='host:1:a:1')
+    Queue('default', conn).enqueue(Task(None, 'tasks', 'run'))
     queue = Queue('default', client)
-    assert (queue.len(), queue.dead_len(), queue.dead()) == (0, 0, [])
+    assert (queue.len(), queue.dead_len(), queue.dead()) == (1, 0, [])
+    snapshot = Snapshot.of(queue, 5)
+    assert (snapshot.census.waiting, len(snapshot.running), snapshot.workers) == (1, 1, [])
+
+
+def announce(client, conn):
+    """What a worker tells of itself; twice, and so often that the list of it is shortened."""
+    conn.flushall()
+    conn.script_flush()
+    conn.rpush('default_pace', *['1.000 2.000 3 4'] * 301)
+    ledger = Queue('default', client).ledger
+    for first in (True, False):
+        ledger.announce('worker:1', '{}', 15_000, first=first)
+        conn.lset('default_pace', 0, '1.000 2.000 0 0')
+    ledger.withdraw('worker:1')
 
 
 def sweep(client, conn):
@@ -115,6 +135,17 @@ class TestARole:
     def test_needs_each_command_and_is_told_which_it_lacks(self, conn, user, role, command):
         with pytest.raises(redis.exceptions.NoPermissionError, match="'%s(\\|\\w+)?'" % command):
             ROLES[role](user(role, but=command), conn)
+
+    def test_is_seen_if_it_is_a_worker_that_may_tell(self, conn, user):
+        extra = re.search(r'shows there if it has\n +`(.+?)`', PAGE)[1].split()
+        for but in (None, *extra):
+            client = user('worker')
+            conn.execute_command('ACL', 'SETUSER', 'tester', *(rule for rule in extra if rule != but))
+            if but is None:
+                announce(client, conn)
+            else:
+                with pytest.raises(redis.exceptions.NoPermissionError, match="'%s'" % but[1:]):
+                    announce(client, conn)
 
     @pytest.mark.parametrize('role', ['producer', 'worker', 'sweeper'])
     def test_is_told_of_a_key_that_it_may_not_use(self, conn, user, role):
