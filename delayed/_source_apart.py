@@ -14,7 +14,8 @@ from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._outage import Outage
 from ._presence import Presence
 from ._redis import Caller, Unavailable
-from ._source import NotifyTokens, Source
+from ._source import Source
+from ._source_group import SourceGroup
 from ._turns import Turns
 from ._wait_apart import Place, wait_apart
 from .queue import Queue
@@ -56,16 +57,16 @@ class _Part(Source):
         self.retry_at = time.monotonic() + self.outage.failed(error)
 
 
-class SourceApart(Source):
+class SourceApart(SourceGroup):
     """Takes from whichever queue's turn it is, through a connection for each. While a node is away the others are
     worked on; what concerns one task waits for its own node. It takes nothing ahead."""
 
     def __init__(self, queues: Sequence[Queue], turns: Turns, lease: Optional[float], max_losses: int) -> None:
         """lease: seconds; `None`: the full allowance."""
-        super().__init__(queues[0], lease, max_losses)
+        super().__init__(queues, turns, lease, max_losses)
         self._parts = [_Part(queue, number, lease, max_losses, self.presence, self._new_holder)
                        for number, queue in enumerate(queues)]
-        self._turns = turns
+        self._members = [*self._parts]
         self._error: Optional[Exception] = None  # of the node that failed last
 
     def open(self, caller: Optional[Caller] = None) -> None:
@@ -84,14 +85,6 @@ class SourceApart(Source):
         for part in self._parts:
             self._try(part, part.probe)
             self._try(part, part.probe_wait)
-
-    def reopened(self) -> Source:
-        for part in self._parts:
-            part.reopened()
-        return self
-
-    def queue_of(self, lease: Lease) -> Queue:
-        return self._parts[lease.queue].queue_of(lease)
 
     @property
     def can_take_ahead(self) -> bool:
@@ -120,15 +113,6 @@ class SourceApart(Source):
             return done is None or self.settle(done, Verdict.RELEASE), self._first(READY)
         held, lease = self._parts[done.queue].advance(done)
         return held, self._taken(lease) or self._first(READY, order[1:])
-
-    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
-        held = self._parts[lease.queue].settle(lease, verdict, reason)
-        if held and verdict is Verdict.HAND_BACK:
-            self._turns.gave_back(lease.queue)
-        return held
-
-    def extend(self, lease: Lease, seconds: Optional[float], note: NotifyTokens) -> bool:
-        return self._parts[lease.queue].extend(lease, seconds, note)
 
     def sweep(self) -> int:
         return sum(self._try(part, part.sweep) or 0 for part in self._parts)
