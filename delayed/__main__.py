@@ -1,4 +1,5 @@
 """`python -m delayed`."""
+# PYTHON_ARGCOMPLETE_OK
 
 import sys
 

@@ -43,6 +43,7 @@ class ClusterCaller(Caller):
         self._patience = HELD_SOCKET_TIMEOUT if held else PATIENCE
         self._node: Any = None  # has the slot, as far as is known
         self._callers: Dict[str, Caller] = {}  # those that are held, by their node's name
+        self._pooled: Dict[Any, Caller] = {}  # by the client of their node
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         if args[0] in _KEYLESS:
@@ -87,7 +88,7 @@ class ClusterCaller(Caller):
         node = self._find(('', key))
         held = self._caller(node)
         assert isinstance(held, _redis.HeldCaller)
-        return held, _redis.PooledCaller(self._conn.get_redis_connection(node))
+        return held, self._through_pool(node)
 
     def lost(self) -> None:
         """The node did not answer, or has the slot no more."""
@@ -101,10 +102,16 @@ class ClusterCaller(Caller):
 
     def _caller(self, node: Any) -> Caller:
         if not self._held:
-            return _redis.PooledCaller(self._conn.get_redis_connection(node))
+            return self._through_pool(node)
         if node.name not in self._callers:
             self._callers[node.name] = _redis.HeldCaller(self._conn.get_redis_connection(node))
         return self._callers[node.name]
+
+    def _through_pool(self, node: Any) -> Caller:
+        client = self._conn.get_redis_connection(node)
+        if client not in self._pooled:
+            self._pooled = {client: _redis.PooledCaller(client)}  # the slot has one node at a time
+        return self._pooled[client]
 
     def _known(self, error: Any) -> Any:
         """The node that a redirection names; `None` if the client does not know it, even after it has asked."""

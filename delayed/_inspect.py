@@ -70,6 +70,11 @@ class Census:
     next: bytes
 
     @property
+    def unused(self) -> bool:
+        """Whether nothing at all was ever enqueued, by ids that Redis hands out: the name may be a wrong one."""
+        return not (self.last_id or self.waiting or self.enqueued or self.dequeued or self.dead)
+
+    @property
     def next_id(self) -> Optional[int]:
         """The id of the task that is next, where it has one."""
         return Name.of(self.next).id
@@ -151,18 +156,18 @@ class Inspection:
         """Those that told that they live, `now` being Unix ms by the server's clock; of 0.5.1b2, none does."""
         reply = self.ledger.caller.command('HGETALL', self.ledger.keys.workers)
         pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2])  # RESP3, RESP2
-        return sorted((_worker(name.decode('utf-8', 'replace'), entry, now) for name, entry in pairs),
-                      key=lambda worker: worker.name)
+        found = (_worker(name.decode('utf-8', 'replace'), entry, now) for name, entry in pairs)
+        return sorted(filter(None, found), key=lambda worker: worker.name)
 
     def notes(self) -> List[Note]:
         """How far the queue had come when, newest first."""
         return read(self.ledger.caller.command('LRANGE', self.ledger.keys.pace, 0, -1))
 
-    def where(self, payload: bytes, since: float) -> Whereabouts:
-        """Where a task is that was enqueued after `since` (Unix ms)."""
+    def where(self, payload: bytes) -> Whereabouts:
+        """Where a task is."""
         keys = self.ledger.keys
         now, place, letter_id = self.ledger.caller.script(
-            _scripts.WHEREABOUTS, (keys.enqueued, keys.dequeued, keys.dead), (payload, since))
+            _scripts.WHEREABOUTS, (keys.enqueued, keys.dequeued, keys.dead), (payload,))
         return Whereabouts(float(now), place.decode(), letter_id.decode())
 
     def _peek(self, key: str, start: int, count: int, head: int) -> Iterator[List[Any]]:
@@ -183,21 +188,25 @@ def _running(head: bytes, size: int, score: bytes, holder: bytes, allowance: byt
     return Running(Name.of(head), int(size), lease_end, Holder.of(holder.decode('utf-8', 'replace')), taken)
 
 
-def _worker(name: str, entry: bytes, now: float) -> WorkerSeen:
-    told, lasts, text = entry.split(b' ', 2)
-    facts, moment = json.loads(text), float(told)
-    host, pid, _ = name.rsplit(':', 2)
-    return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
-        call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
+def _worker(name: str, entry: bytes, now: float) -> Optional[WorkerSeen]:
+    """`None` for an entry that is not of a worker's making."""
+    try:
+        told, lasts, text = entry.split(b' ', 2)
+        facts, moment = json.loads(text), float(told)
+        host, pid, _ = name.rsplit(':', 2)
+        return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
+            call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:
     header, line_end, payload = head.partition(b'\n')
     try:
         fields = json.loads(header)
-        reason, lost_at = fields['reason'], fields['lost_at']
-    except ValueError:  # its reason is longer than what was looked at
-        reason, lost_at = head.decode('utf-8', 'replace') + '...', ''
-    return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000,
-                      tuple(int(moment) / 1000 for moment in lost_at.split(',') if moment),
+        reason = str(fields['reason'])
+        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
+    except (ValueError, TypeError, KeyError, AttributeError):  # longer than what was looked at, or not of our making
+        reason, lost_at = head.decode('utf-8', 'replace') + '...', ()
+    return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000, lost_at,
                       int(size) - len(header) - len(line_end))

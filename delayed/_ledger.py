@@ -15,22 +15,23 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _scripts
 from ._keys import QueueKeys
+from ._producer import Call
 from ._redis import Caller
+from ._scripts import Argument
 
 Tokens = Tuple[bytes, ...]
 
 #: How a call takes a task; see dequeue.lua.
 NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
 
-#: How long a producer's last call is remembered: longer than any client goes on repeating a call.
-PRODUCER_MEMORY_MS = 600_000
-
-_BATCH = 500  # tasks of one batch of a sweep: some 5 ms of Redis
-_BATCH_BYTES = 1 << 20
+_MOST_PRODUCERS = 1000  # whose keys are kept
+#: Tasks of one batch, of a sweep or of an enqueueing call: some 5 ms of Redis.
+MOST_TASKS = 500
+MOST_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
 _LETTER_ID = re.compile(r'\d+(\.\d+)?')
 
@@ -83,6 +84,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         keys = self.keys
+        self._enqueue_keys: Dict[str, Tuple[str, ...]] = {}  # of each producer
         self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
 
     def using(self, caller: Caller) -> Ledger:
@@ -94,15 +96,27 @@ class Ledger:
         reply = self.caller.script(_scripts.PROBE, (*self._store, self.keys.dead, self.keys.swept), ())
         return [(command.decode(), key.decode()) for command, key in reply]
 
-    def new_id(self) -> int:
-        return int(self.caller.command('INCR', self.keys.id))
-
-    def enqueue(self, payload: bytes, allowance_ms: float, producer: str, call: int) -> bool:
-        """Adds a task; `False` if this producer's call was carried out before."""
+    def reserve(self, producer: str, count: int, last_id: int) -> int:
+        """Reserves ids for a producer, which has those up to `last_id`. Returns the first that it has now."""
         keys = self.keys
-        return bool(self.caller.script(
-            _scripts.ENQUEUE, (keys.waiting, keys.notifications, keys.enqueued, keys.producer(producer)),
-            (payload, allowance_ms, call, PRODUCER_MEMORY_MS)))
+        return int(self.caller.script(_scripts.RESERVE, (keys.id, keys.producer(producer)), (count, last_id)))
+
+    def enqueue(self, call: Call, items: Sequence[Argument]) -> int:
+        """Adds tasks, all or none: `items` holds the allowance (ms) and the payload of each, `MOST_TASKS` at most.
+
+        Returns the first id that is reserved for the producer now; below 0: none was added, see enqueue.lua.
+        """
+        keys = self._enqueue_keys.get(call.producer) or self._keys_for(call.producer)
+        return int(self.caller.script(_scripts.ENQUEUE, keys, (
+            call.number, call.first_id, call.last_id, call.more, *items)))
+
+    def _keys_for(self, producer: str) -> Tuple[str, ...]:
+        keys = self.keys
+        if len(self._enqueue_keys) >= _MOST_PRODUCERS:
+            self._enqueue_keys.clear()
+        found = self._enqueue_keys[producer] = (
+            keys.waiting, keys.notifications, keys.enqueued, keys.producer(producer), keys.id)
+        return found
 
     def waiting(self) -> int:
         return int(self.caller.command('LLEN', self.keys.waiting))
@@ -183,7 +197,7 @@ class Ledger:
             count, lost_before, bound, more, told = self.caller.script(
                 _scripts.REQUEUE_LOST, (*self._store, self.keys.dead),
                 (lost_before, bound, self.busy_len, self.postponement_ms, 'unrenewed' if spare_renewed else 'all',
-                 max_losses, self.default_allowance_ms, _BATCH, _BATCH_BYTES, untold))
+                 max_losses, self.default_allowance_ms, MOST_TASKS, MOST_BYTES, untold))
             repaired += count
             untold -= len(told)
             for head, holder, waits in told:

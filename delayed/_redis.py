@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import redis
 from redis.backoff import NoBackoff
@@ -27,6 +27,7 @@ HELD_SOCKET_TIMEOUT = 3.0
 _PLAIN_CONNECTIONS = (redis.Connection, redis.SSLConnection, redis.UnixDomainSocketConnection)
 _BLOCK = 1.0  # seconds that one wait for a notification lasts
 _CHUNK = 1 << 16  # bytes that are sent at once
+_MOST_HEADS = 1000  # of scripts that are called with the same keys
 _TICK = 0.1  # seconds that Redis may be late when it ends a wait
 
 
@@ -152,22 +153,74 @@ class Caller:
 
 
 class PooledCaller(Caller):
-    """Calls through the connections of a client's pool."""
+    """Calls through the connections of a client's pool, with requests that are packed here: that takes a quarter of the
+    time, and what is the same in each call of a script with the same keys is packed once."""
+
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn)
+        self._encode: Callable[[str], bytes] = conn.connection_pool.get_encoder().encode
+        self._heads: Dict[Tuple[str, Sequence[str]], bytes] = {}
+
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
+        head = self._heads.get((script.sha, keys))
+        if head is None:
+            head = self._packed(('EVALSHA', script.sha, len(keys), *keys))
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            self._heads[script.sha, keys] = head
+        try:
+            return self._call(b'*%d\r\n%b%b' % (3 + len(keys) + len(args), head, self._packed(args)), repeat)
+        except NoScriptError:
+            return super().script(script, keys, args, repeat)
+        except ResponseError as error:
+            raise explained(error, script) from None
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
-        return self.together((args,), repeat)[0]
+        return self._call(b'*%d\r\n%b' % (len(args), self._packed(args)), repeat)
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        requests = [b'*%d\r\n%b' % (len(args), self._packed(args)) for args in calls]
+        if len(requests) == 1:
+            return [self._call(requests[0], repeat)]
+        replies: List[Any] = self._call(b''.join(requests), repeat, len(requests))
+        return replies
+
+    def _packed(self, args: Sequence[Argument]) -> bytes:
+        """Arguments of a request, each after its length."""
+        lines = []
+        for arg in args:
+            if type(arg) is not bytes:
+                arg = self._encode(arg) if isinstance(arg, str) else str(arg).encode()
+            lines.append(b'$%d' % len(arg))
+            lines.append(arg)
+        lines.append(b'')
+        return b'\r\n'.join(lines)
+
+    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
+        """Returns the reply, or if there are more, the list of them."""
         pool = self._conn.connection_pool
         connection = _get_connection(pool)
         try:
-            if not repeat:
-                return _exchange(connection, calls)
-            replies: List[Any] = connection.retry.call_with_retry(
-                lambda: _exchange(connection, calls), lambda error, *_: connection.disconnect())
-            return replies
+            try:
+                return _exchange(connection, request, True, count)
+            except Exception as error:
+                if not repeat:
+                    raise
+                return self._call_again(connection, request, count, error)
         finally:
             pool.release(connection)
+
+    @staticmethod
+    def _call_again(connection: Any, request: bytes, count: int, error: Exception) -> Any:
+        """Goes on as the client does after a first call that failed; to call by it from the start takes longer."""
+        errors = [error]
+
+        def call() -> Any:
+            if errors:
+                raise errors.pop()
+            return _exchange(connection, request, count=count)
+
+        return connection.retry.call_with_retry(call, lambda error, *_: connection.disconnect())
 
     def hold(self) -> Caller:
         return HeldCaller(self._conn)
@@ -187,25 +240,31 @@ class HeldCaller(Caller):
             setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
-        return _exchange(self._connection, (args,))[0]
+        return _exchange(self._connection, args)
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
-        return _exchange(self._connection, calls)
+        if len(calls) == 1:
+            return [_exchange(self._connection, calls[0])]
+        replies: List[Any] = _exchange(self._connection, self._packed(calls), count=len(calls))
+        return replies
+
+    def _packed(self, calls: Sequence[Sequence[Argument]]) -> bytes:
+        return b''.join(piece for args in calls for piece in self._connection.pack_command(*_as_text(args)))
 
     def begin_wait(self, key: str, seconds: float) -> int:
         """Begins to wait for up to `seconds` until something can be popped from the list `key`; `end_wait` is to be
         called next. Returns the name of this connection, for CLIENT UNBLOCK."""
         seconds = _block_seconds(seconds, self._socket_timeout())
-        _begin(self._connection, (('CLIENT', 'ID'), ('BLPOP', key, seconds)))
+        _begin(self._connection, self._packed((('CLIENT', 'ID'), ('BLPOP', key, seconds))))
         try:
-            return int(_finish(self._connection, 1)[0])
+            return int(_finish(self._connection))
         except ResponseError:  # this user may not ask
             self._connection.disconnect()
             raise
 
     def end_wait(self) -> bool:
         """Returns whether something was popped, as soon as that is known."""
-        return _finish(self._connection, 1)[0] is not None
+        return _finish(self._connection) is not None
 
     def fileno(self) -> int:
         """Of the connection, which is open: readable when a wait has ended."""
@@ -234,24 +293,27 @@ def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
     return [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]
 
 
-def _exchange(connection: Any, calls: Sequence[Sequence[Argument]]) -> List[Any]:
-    _begin(connection, calls)
-    return _finish(connection, len(calls))
+def _exchange(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False,
+              count: int = 1) -> Any:
+    """Sends a request, packed or not, and returns the reply; of `count` packed ones, the list of their replies.
+    `connected`: its pool has just seen to that."""
+    _begin(connection, request, connected)
+    return _finish(connection, count)
 
 
-def _begin(connection: Any, calls: Sequence[Sequence[Argument]]) -> None:
+def _begin(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False) -> None:
     try:
-        connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
-        for args in calls:
-            _send(connection, _as_text(args))
-    except BaseException:  # half a call must not stand before the next one
+        if not connected:
+            connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
+        _send(connection, [request] if isinstance(request, bytes) else connection.pack_command(*_as_text(request)))
+    except BaseException:  # half a request must not stand before the next one
         connection.disconnect()
         raise
 
 
-def _finish(connection: Any, count: int) -> List[Any]:
+def _finish(connection: Any, count: int = 1) -> Any:
     try:
-        return _replies(connection, count)
+        return connection.read_response(disable_decoding=True) if count == 1 else _replies(connection, count)
     except ResponseError as error:
         if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):
             connection.disconnect()  # its name may lead to another master by now
@@ -263,8 +325,6 @@ def _finish(connection: Any, count: int) -> List[Any]:
 
 def _replies(connection: Any, count: int) -> List[Any]:
     """Reads all of them, and then raises the first that is an error."""
-    if count == 1:
-        return [connection.read_response(disable_decoding=True)]
     replies: List[Any] = []
     for _ in range(count):
         try:
@@ -277,15 +337,15 @@ def _replies(connection: Any, count: int) -> List[Any]:
     return replies
 
 
-def _send(connection: Any, args: Sequence[Union[str, bytes]]) -> None:
-    """A large argument goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
+def _send(connection: Any, pieces: Sequence[bytes]) -> None:
+    """A large request goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
     payload of some megabytes would never get through."""
-    if max(map(len, args)) <= _CHUNK:
-        connection.send_command(*args)
+    if max(map(len, pieces)) <= _CHUNK:
+        connection.send_packed_command(pieces)
     else:
-        pieces = [memoryview(piece) for piece in connection.pack_command(*args)]
+        views = [memoryview(piece) for piece in pieces]
         connection.send_packed_command(
-            [piece[start:start + _CHUNK] for piece in pieces for start in range(0, len(piece), _CHUNK)])
+            [view[start:start + _CHUNK] for view in views for start in range(0, len(view), _CHUNK)])
 
 
 def _block_seconds(seconds: float, socket_timeout: Optional[float]) -> float:

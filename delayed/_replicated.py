@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from ._ledger import PRODUCER_MEMORY_MS
 from ._redis import Caller
-from ._scripts import Argument, Script
+from ._scripts import ENQUEUE, Argument, Script
 from .errors import InvalidArgument, NotReplicated
 
+_REMEMBERED = 600  # seconds that Redis remembers a producer's last call; as in enqueue.lua
 _MARGIN = 0.2  # seconds: Redis, which may be late by a tenth, is to end the wait before the client does
 
 
@@ -30,9 +30,12 @@ class Replicated(Caller):
         self._timeout_ms = max(1, int(timeout * 1000))  # 0 would be for ever
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
-        """`keys[3]` is the producer's record. It is written to once more: a repeated call finds that all is done and
-        writes nothing, so that the wait for this connection's writes would end at once. Raises `NotReplicated`."""
-        behind = (('PEXPIRE', keys[3], PRODUCER_MEMORY_MS), ('WAIT', self._replicas, self._timeout_ms))
+        """Waits behind enqueue.lua alone. Its fourth key is the producer's record, which is written to once more: a
+        repeated call finds that all is done and writes nothing, so that the wait for this connection's writes would end
+        at once. Raises `NotReplicated`."""
+        if script is not ENQUEUE:
+            return self._caller.script(script, keys, args, repeat)
+        behind = (('EXPIRE', keys[3], _REMEMBERED), ('WAIT', self._replicas, self._timeout_ms))
         replies = self._caller.script_together(script, keys, args, behind, repeat)
         if replies[-1] < self._replicas:
             raise NotReplicated(self._replicas, replies[-1])

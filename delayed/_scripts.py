@@ -20,9 +20,9 @@ class Script:
 Argument = Union[str, bytes, int, float]
 
 
-def _load(name: str) -> Script:
-    # Redis has no way for one script to call another, so what they share stands in front of each.
-    source = '\n'.join(_read(part) for part in ('common', name))
+def _load(name: str, shared: bool = True) -> Script:
+    # Redis has no way for one script to call another, so what they share stands in front of each that needs it.
+    source = '\n'.join(_read(part) for part in (('common', name) if shared else (name,)))
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())
 
 
@@ -32,7 +32,8 @@ def _read(name: str) -> str:
     return data.decode()
 
 
-ENQUEUE = _load('enqueue')
+ENQUEUE = _load('enqueue', shared=False)
+RESERVE = _load('reserve', shared=False)
 DEQUEUE = _load('dequeue')
 RELEASE = _load('release')
 ADVANCE = _load('advance')
@@ -55,5 +56,6 @@ RESTORE = _load('restore')
 DIGESTS = _load('digests')
 SERVER_INFO = _load('server_info')
 
-ALL = (ENQUEUE, DEQUEUE, RELEASE, ADVANCE, ADVANCE_ANY, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST, MAY_SWEEP, TIDY,
-       SET_ASIDE, REQUEUE_DEAD, PROBE, ANNOUNCE, CENSUS, PEEK, WHEREABOUTS, RESTORE, DIGESTS, SERVER_INFO)
+ALL = (ENQUEUE, RESERVE, DEQUEUE, RELEASE, ADVANCE, ADVANCE_ANY, REQUEUE, LOSE, RENEW, RECLAIM, REQUEUE_LOST,
+       MAY_SWEEP, TIDY, SET_ASIDE, REQUEUE_DEAD, PROBE, ANNOUNCE, CENSUS, PEEK, WHEREABOUTS, RESTORE, DIGESTS,
+       SERVER_INFO)

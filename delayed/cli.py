@@ -1,9 +1,12 @@
 """What operators type: `delayed COMMAND`, or `python -m delayed COMMAND`."""
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import re
 import signal
 import sys
 from typing import Optional, Sequence
@@ -16,6 +19,7 @@ from .errors import DelayedError, InvalidArgument, ServerNotFound
 
 __all__ = ['Exit', 'main']
 
+_NEGATIVE = re.compile(r'-\.?\d')  # a number, and no option
 _COMMANDS = (worker, status, dead, enqueue, sweep, doctor, purge, demo)
 
 
@@ -25,7 +29,7 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'delayed') -> int:
     argv: the command's arguments; `None`: those of this process. prog: what the user has typed to get here.
     """
     try:
-        args = _parser(prog).parse_args(argv)
+        args = _parse(_parser(prog), argv)
     except SystemExit as ending:  # so argparse ends after --help, --version and mistakes
         return int(ending.code or 0)
     except DelayedError as error:
@@ -46,6 +50,20 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'delayed') -> int:
         if told is None:
             raise
         return _tell(prog, told)
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """As `parse_args`, but arguments that a command takes in any number may stand behind options, too; argparse leaves
+    those over."""
+    if '_ARGCOMPLETE' in os.environ:  # a shell asks for what may come next; see the extra `completion`
+        importlib.import_module('argcomplete').autocomplete(parser)
+    args, left_over = parser.parse_known_args(argv)
+    unknown = [text for text in left_over if text.startswith('-') and not _NEGATIVE.match(text)]
+    if left_over and (unknown or not hasattr(args, 'arguments')):
+        parser.error('unrecognized arguments: %s' % ' '.join(unknown or left_over))
+    if left_over:
+        args.arguments += left_over
+    return args
 
 
 def _tell(prog: str, error: DelayedError) -> Exit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import Optional
+from typing import Any, Optional, Sequence
 
 
 class DelayedError(Exception):
@@ -24,6 +24,30 @@ class NotImportable(InvalidArgument):
 
 class NotPicklable(DelayedError, pickle.PicklingError, TypeError):
     """A task's arguments cannot be pickled; nothing has reached Redis."""
+
+
+class NotAllEnqueued(DelayedError):
+    """`Queue.enqueue_many` failed on its way; `__cause__` says why.
+
+    enqueued: how many tasks it has enqueued: so many of the first.
+    pending: the tasks that it had read behind them, the one at which it failed being the last.
+    position: that one's, counted from 0; where reading it failed, it is not among `pending`.
+    uncertain: whether Redis may have got those that are pending, for it did not answer. In that case, enqueue them in
+        front of the rest, by another `enqueue_many` within ten minutes: each is added once.
+    """
+
+    def __init__(self, enqueued: int, pending: Sequence[Any], position: int, uncertain: bool, why: Exception) -> None:
+        if uncertain:
+            problem = 'of the next %d it is not known whether they are, for Redis did not answer (%s: %s)' % (
+                len(pending), type(why).__name__, why)
+        else:
+            problem = 'and none after them, because of the one at position %d (%s: %s)' % (
+                position, type(why).__name__, why)
+        super().__init__('%d tasks are enqueued, %s' % (enqueued, problem))
+        self.enqueued = enqueued
+        self.pending = list(pending)
+        self.position = position
+        self.uncertain = uncertain
 
 
 class AlreadyRunning(DelayedError, RuntimeError):

@@ -11,9 +11,15 @@ logger = logging.getLogger('delayed.logger')
 logger.setLevel(logging.DEBUG)
 logger.propagate = False
 
-_silence = logging.NullHandler()  # without any handler, `logging` would print warnings to stderr by itself
+_silence: logging.Handler = logging.NullHandler()  # without any, `logging` would print warnings to stderr by itself
 if not logger.handlers:  # the program may have configured it by name before this import
     logger.addHandler(_silence)
+_SILENT = [_silence]
+
+
+def is_heard() -> bool:
+    """Whether anybody may read what is logged; if not, a busy place need not make a record."""
+    return logger.propagate or logger.handlers != _SILENT or bool(logger.filters)
 
 
 def set_handler(handler: logging.Handler) -> None:
@@ -33,7 +39,7 @@ def setup_logger(date_format: str = DEFAULT_DATE_FORMAT, log_format: str = DEFAU
     for a wrong one.
     """
     formatter = logging.Formatter(log_format, date_format)
-    if logger.handlers in ([], [_silence]):
+    if logger.handlers in ([], _SILENT):
         set_handler(logging.StreamHandler())
     logger.removeHandler(_silence)
     for handler in logger.handlers:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import threading
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from ._cluster import caller
+from ._enqueueing import Enqueuer
 from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX
 from ._keys import ENQUEUED_SUFFIX as _ENQUEUED_KEY_SUFFIX
 from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
 from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
 from ._keys import QueueKeys
 from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
+from ._producer import producers_of
 from ._redis import check_client, check_slot
 from ._replicated import Replicated
 from .errors import InvalidArgument, UnreadablePayload, WrongType
-from .logger import logger
+from .logger import is_heard, logger
 from .task import Task, check_timeout
 
 __all__ = ['Queue', 'DeadLetter', '_DEQUEUED_KEY_SUFFIX', '_ENQUEUED_KEY_SUFFIX', '_ID_KEY_SUFFIX', '_NOTI_KEY_SUFFIX']
@@ -61,7 +60,8 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
-        self._producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
+        producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
+        self._enqueuer = Enqueuer(self.ledger.using(producing), producers_of(name, conn), self._pack)
 
     @property
     def name(self) -> str:
@@ -95,21 +95,30 @@ class Queue:
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
-        ledger = self.ledger.using(self._producing)
-        if task.id is None:
-            task.serialize()  # what cannot be pickled is refused before Redis hands out an id
-            task.id = ledger.new_id()
-        payload = task.serialize()
-        allowance_ms = (task.timeout or self.default_timeout) + self._requeue_timeout_ms
-        producer, call = task.enqueue_call = task.enqueue_call or _producer.next_call()
-        try:
-            ledger.enqueue(payload, allowance_ms, producer, call)
-        except BaseException:  # that of a signal's handler, too
-            _producer.drop()  # or a later call would overwrite the record of this one
-            raise
-        task.enqueue_call = None
-        logger.debug('queue %s: enqueued task %s', self._name, task.id)
+        self._enqueuer.enqueue(task)
+        if is_heard():
+            logger.debug('queue %s: enqueued task %s', self._name, task.id)
         return task
+
+    def enqueue_many(self, tasks: Iterable[Task], progress: Optional[Callable[[int], object]] = None) -> int:
+        """Adds the tasks of any iterable, in its order, and returns how many. Those without an id get one.
+
+        They go to Redis in batches of 500 tasks, or of a MiB, in one call each, which adds all of them or none. After
+        each, `progress` is called with the number of tasks that are enqueued.
+        Raises `NotAllEnqueued`, with the number of those that are, where the iterable or `progress` raises, a task
+        cannot be pickled, or Redis is away: nothing of that batch is enqueued, or in the last case perhaps all of it. A
+        crash leaves whole batches.
+        """
+        if not hasattr(tasks, '__iter__'):
+            raise WrongType('enqueue_many takes an iterable of tasks, not %r' % (tasks,))
+        enqueued = self._enqueuer.enqueue_many(tasks, progress or _ignore)
+        if is_heard():
+            logger.debug('queue %s: enqueued %d tasks', self._name, enqueued)
+        return enqueued
+
+    def _pack(self, task: Task) -> Tuple[float, bytes]:
+        """What of a task goes to Redis when it is enqueued: its allowance in ms, and its payload."""
+        return (task.timeout or self.default_timeout) + self._requeue_timeout_ms, task.serialize()
 
     def dequeue(self) -> Optional[Task]:
         """Waits up to a second for a task (less where the client's `socket_timeout` is shorter), takes the oldest and
@@ -170,24 +179,8 @@ class Queue:
         return self.ledger.delete_dead(_checked_letter_id(id))
 
 
-class _Producer(threading.local):
-    """Names the enqueueing calls of one thread of one process, so that Redis can tell a repeated call from a new
-    one."""
-
-    def __init__(self) -> None:
-        self._pid = 0
-
-    def next_call(self) -> Tuple[str, int]:
-        if self._pid != os.getpid():  # new, dropped, or forked from another
-            self._pid, self._name, self._calls = os.getpid(), secrets.token_hex(8), 0
-        self._calls += 1
-        return self._name, self._calls
-
-    def drop(self) -> None:
-        self._pid = 0
-
-
-_producer = _Producer()
+def _ignore(enqueued: int) -> None:
+    pass
 
 
 def _checked_letter_id(id: object) -> str:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ._producer import Call
 from .errors import InvalidArgument, NotImportable, NotPicklable, UnreadablePayload, WrongType
 
 _protocol = pickle.HIGHEST_PROTOCOL
@@ -76,8 +77,8 @@ class Task:
         self._data: Optional[bytes] = None
         #: The fencing tokens of the lease under which this task was dequeued, newest last; empty: not dequeued.
         self.tokens: Tuple[bytes, ...] = ()
-        #: The name of an enqueueing call whose reply never came; a repetition presents it again.
-        self.enqueue_call: Optional[Tuple[str, int]] = None
+        #: An enqueueing call whose reply never came; a repetition presents it again.
+        self.enqueue_call: Optional[Call] = None
         #: In which shard of a `ShardedQueue` it is.
         self.shard: Optional[int] = None
 
@@ -141,9 +142,9 @@ class Task:
         Raises `NotPicklable`, which names the function and the argument.
         """
         if self._data is None:
-            wire = _Wire(self._id, self._module_name, self._func_name, self._args, self._kwargs, self._timeout)
+            wire = self._id, self._module_name, self._func_name, self._args, self._kwargs, self._timeout  # see _Wire
             try:
-                self._data = pickle.dumps(tuple(wire), _protocol)
+                self._data = pickle.dumps(wire, _protocol)
             except Exception as error:
                 raise NotPicklable(self._describe_unpicklable(error)) from error
         return self._data

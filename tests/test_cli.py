@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,21 @@ class TestMistakes:
         out, err = capsys.readouterr()
         assert out == ''
         assert told in err
+
+
+class TestCompletion:
+    def test_is_asked_for_what_may_come_next_where_a_shell_wants_it(self, shell):
+        shell.write('argcomplete.py', '''
+            def autocomplete(parser):
+                print('completes', parser.prog)
+                raise SystemExit(0)
+        ''')
+        shell.env['_ARGCOMPLETE'] = '1'
+        assert shell.out() == 'completes python -m delayed\n'
+
+    @pytest.mark.parametrize('name', ['cli', '__main__'])
+    def test_is_found_by_the_mark_in_the_file(self, name):
+        assert 'PYTHON_ARGCOMPLETE_OK' in (Path(delayed.__file__).parent / (name + '.py')).read_text()[:1024]
 
 
 class TestTheProgram:

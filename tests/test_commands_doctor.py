@@ -42,19 +42,23 @@ def doctor(shell, sound_server, conn):
 
 def tell(conn, name='here:1:ab'):
     """A worker tells that it lives."""
-    conn.hset('default_workers', name, '%.3f 15000 {"up": 1, "tasks": {}}' % server_ms(conn))
+    conn.hset('default_workers', name, '%.3f 3600000 {"up": 1, "tasks": {}}' % server_ms(conn))
 
 
 class TestASoundQueue:
     def test_has_no_findings(self, doctor, conn, queue):
-        assert doctor() == {}
         for _ in range(3):
             queue.enqueue(Task(None, 'module', 'func'))
         tell(conn)
         assert doctor() == {}
 
     def test_is_called_so(self, shell, doctor, conn):
+        conn.mset({'default_id': 1, 'mail_id': 1})
         assert shell.out('doctor', '--queue', 'default', '--queue', 'mail') == 'default, mail: no problems\n'
+
+    def test_may_have_a_wrong_name(self, doctor, conn):
+        found = doctor(queue='defautl')
+        assert (list(found), found['name']['problem']) == (['name'], False)
 
 
 class TestAQueueInTrouble:
@@ -202,4 +206,4 @@ class TestAServer:
 
     def test_that_keeps_nothing_is_a_problem(self, shell, conn, redis_server):
         found = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)['findings']
-        assert [(finding['check'], finding['problem']) for finding in found] == [('persistence', True)]
+        assert [(finding['check'], finding['problem']) for finding in found] == [('persistence', True), ('name', False)]

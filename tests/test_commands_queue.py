@@ -29,6 +29,12 @@ class TestEnqueue:
         assert waiting(conn, 'mail') == [(1, 'myapp.tasks', 'add', (1,), {}, 5000),
                                          (2, 'myapp.tasks', 'divide', (-1, 'x'), {}, None)]
 
+    def test_takes_options_anywhere(self, shell, conn):
+        shell.json('enqueue', 'myapp.tasks:divide', '-1', '--queue', 'mail', '-2.5', '--timeout', '5', 'b=3')
+        assert waiting(conn, 'mail') == [(1, 'myapp.tasks', 'divide', (-1, -2.5), {'b': 3}, 5000)]
+        status, _, err = shell.run('enqueue', 'myapp.tasks:add', '1', '--timeout', '5', '--no-such-option')
+        assert (status, 'unrecognized arguments: --no-such-option' in err) == (Exit.USAGE, True)
+
     def test_gives_a_decorated_function_its_timeout(self, shell, conn):
         shell.out('enqueue', 'myapp.tasks:add', '--timeout', '7')
         assert waiting(conn) == [(1, 'myapp.tasks', 'add', (), {}, 7000)]
@@ -162,7 +168,8 @@ class TestAnApplicationThatCannotBeImported:
 
 class TestNoServer:
     @pytest.mark.parametrize('args', [
-        ['sweep', '--once'], ['dead', 'list'], ['purge', '--yes'], ['enqueue', 'myapp.tasks:add']])
+        ['sweep', '--once'], ['dead', 'list'], ['purge', '--yes'], ['enqueue', 'myapp.tasks:add'], ['status'],
+        ['status', '--watch'], ['doctor']])
     def test_ends_every_command_with_its_own_status(self, shell, args):
         status, out, err = shell.run(*args, '--url', 'redis://:secret@127.0.0.1:1', '--queue', 'default')
         assert (status, out) == (Exit.NO_SERVER, '')

@@ -27,29 +27,34 @@ def busy(queue, conn):
     lose(conn, 100, holder='elsewhere:7:ab:1', ago_ms=3000)
     now = server_ms(conn)
     running = Task(101, 'module', 'func').serialize()
-    token = '%.3f' % (now + 10_000)
+    token = '%.3f' % (now + 3_600_000)
     conn.zadd('default_dequeued', {running: token})
     conn.hset('default_leases', token, 'here:4711:cd:5')
     facts = json.dumps({'up': 3700, 'tasks': {'4': 99, '5': 120}})
-    conn.hset('default_workers', 'here:4711:cd', '%.3f 15000 %s' % (now, facts))
+    conn.hset('default_workers', 'here:4711:cd', '%.3f 3600000 %s' % (now, facts))
     conn.hset('default_workers', 'gone:1:ef', '%.3f 15000 %s' % (now - 16_000, facts))
     conn.rpush('default_pace', '%.3f %.3f 1 1' % (now - 20_000, now - 20_000))
     return queue
 
 
 class TestStatus:
-    def test_shows_queues_and_running_tasks(self, shell, busy):
+    def test_shows_queues_and_running_tasks(self, shell, busy, conn):
+        conn.set('mail_id', 3)
         text = shell.out('status', 'myapp.tasks:both')
         queues, tasks = [block.splitlines() for block in text.split('\n\n')]
         assert queues[0].split() == ['queue', 'waiting', 'running', 'dead', 'oldest', 'in/s', 'out/s', 'workers']
         assert re.fullmatch(r'default +2 +3 +0 +>0.0s +0.[01] +0.0 +1', queues[1])
         assert re.fullmatch(r'mail +0 +0 +0 +- +- +- +0', queues[2])
         assert re.fullmatch(r'100 +module.func +default +elsewhere:7 +- +over', tasks[1].strip())
-        assert re.fullmatch(r'101 +module.func +default +here:4711 +2m\d\ds +(9|\d.\d)s', tasks[2].strip())
-        assert re.fullmatch(r'1 +%s +default +- +\d+.\ds +1m\d\ds' % re.escape(FUNCTION), tasks[3].strip())
+        assert re.fullmatch(r'101 +module.func +default +here:4711 +\dm\d\ds +(59m\d\ds|1h00m)', tasks[3].strip())
+        assert re.fullmatch(r'1 +%s +default +- +[\d.ms]+ +([\d.ms]+|over)' % re.escape(FUNCTION), tasks[2].strip())
+
+    def test_doubts_a_name_that_was_never_used(self, shell, conn):
+        _, out, _ = shell.run('status', '--queue', 'defautl')
+        assert out.endswith('queue defautl: nothing was ever enqueued on this server; is the name right?\n')
 
     def test_lists_workers_if_wanted(self, shell, busy):
-        assert re.search(r'\nhere:4711 +default +1h01m\n$', shell.out('status', '--workers', '--queue', 'default'))
+        assert re.search(r'\nhere:4711 +default +1h0\dm\n$', shell.out('status', '--workers', '--queue', 'default'))
 
     def test_shows_as_many_tasks_as_wanted(self, shell, busy):
         _, out, _ = shell.run('status', '--queue', 'default', '--tasks', '1')
@@ -65,7 +70,7 @@ class TestStatus:
 
     def test_prints_json(self, shell, busy):
         found, = shell.json('status', '--queue', 'default')['queues']
-        lost, running, taken = found.pop('tasks')
+        lost, taken, running = found.pop('tasks')
         assert found.pop('rate')['over'] >= 20
         assert found.pop('oldest_wait')['at_least'] == 0
         assert found.pop('workers')[0]['pid'] == 4711

@@ -27,6 +27,10 @@ class Config:
     queue = low
 
 
+class Sharded:
+    shards = [high, low]
+
+
 def add(a, b):
     return a + b
 '''
@@ -67,6 +71,7 @@ class TestTheApplicationsQueues:
         ('shop.tasks:both', ['high', 'low']),
         ('shop.tasks:named', ['high', 'low']),
         ('shop.tasks:weighted', ['high', 'low']),
+        ('shop.tasks:Sharded', ['high', 'low']),
     ])
     def test_are_found_from_the_current_directory(self, app, path, names):
         assert find(path) == names

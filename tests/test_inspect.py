@@ -59,6 +59,17 @@ class TestAnInspection:
         assert (here.host, here.pid, here.up, here.tasks, here.alive) == ('here', 1, 4, {'5': 3000}, True)
         assert (late.host, late.pid, late.alive) == ('a:host', 2, False)
 
+    def test_leaves_out_what_no_worker_has_written(self, inspection):
+        look, conn = inspection
+        for name, entry in (('x', '1 2 {}'), ('a:1:b', 'x'), ('a:2:b', '1 2 x'), ('a:3:b', '1 2 []')):
+            conn.hset('default_workers', name, entry)
+        assert look.workers(6000) == []
+
+    def test_tells_dead_letters_that_no_script_has_written(self, inspection):
+        look, conn = inspection
+        conn.zadd('default_dead', {'{}\nx': 1000, '[]': 2000, '{"reason": 1, "lost_at": 2}\n': 3000})
+        assert [letter.id for letter in look.dead(0, 10)] == ['1000.000', '2000.000', '3000.000']
+
     def test_tells_the_pace(self, inspection):
         look, conn = inspection
         conn.rpush('default_pace', '3000.000 4000.000 17 2', '1000.000 2000.000 16 1')
@@ -88,8 +99,8 @@ class TestAnInspection:
     def test_finds_a_task(self, inspection):
         look, conn = inspection
         conn.zadd('default_enqueued', {payload_of(1): 1})
-        assert look.where(payload_of(1), 0).place == 'waiting'
-        assert look.where(payload_of(2), 0).place == 'gone'
+        assert look.where(payload_of(1)).place == 'waiting'
+        assert look.where(payload_of(2)).place == 'gone'
 
 
 class TestAHolder:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from delayed._producer import Call
 from delayed.queue import Queue
 from queues import keys, payload_of, server_ms, task_of, waiting
 
@@ -106,7 +107,7 @@ class TestSweeping:
     def test_tells_no_more_than_a_few_of_very_many(self, conn):
         ledger = Queue('many', conn).ledger
         for number in range(60):
-            ledger.enqueue(payload_of(number), 0, 'a producer', number)
+            ledger.enqueue(Call('a producer', number), (0, payload_of(number)))
             ledger.take('ready', 0, '')
         lost = []
         assert ledger.sweep(max_losses=3, tell=lost.append) == 60

@@ -9,6 +9,7 @@ import redis
 from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
+from delayed import _scripts
 from delayed.queue import Queue
 from proxy import CuttingProxy
 from queues import keys, lose, payload_of, task_of, waiting
@@ -18,6 +19,10 @@ from queues import keys, lose, payload_of, task_of, waiting
 def proxy(redis_server, conn):
     with CuttingProxy(redis_server.socket_path) as proxy:
         yield proxy
+
+
+#: What a request begins with.
+ENQUEUE, RESERVE = (('EVALSHA', script.sha) for script in (_scripts.ENQUEUE, _scripts.RESERVE))
 
 
 class Meanwhile(AbstractBackoff):
@@ -42,8 +47,8 @@ class TestEnqueueWhoseReplyIsLost:
 
     @pytest.fixture(autouse=True)
     def warm(self, conn):
-        """Lets the server know the script."""
-        Queue('default', conn).enqueue(task_of(1))
+        """Lets the server know the scripts."""
+        Queue('default', conn).enqueue(task_of(None))
         conn.flushall()
 
     @pytest.mark.parametrize('options', [
@@ -51,13 +56,13 @@ class TestEnqueueWhoseReplyIsLost:
         {'single_connection_client': True, 'retry_on_error': [redis.ConnectionError]},  # redis-py < 6 must be told
     ])
     def test_adds_the_task_once_when_the_client_repeats_it(self, proxy, conn, options):
-        cut = proxy.cut('EVALSHA', times=2)
+        cut = proxy.cut(*ENQUEUE, times=2)
         self.queue(proxy, 3, **options).enqueue(task_of(None))
         assert cut.seen == 2
         assert waiting(conn) == [1]
 
     def test_adds_the_task_once_even_if_it_was_finished_before_the_client_repeats_it(self, proxy, conn, queue):
-        cut = proxy.cut('EVALSHA')
+        cut = proxy.cut(*ENQUEUE)
         self.queue(proxy, 3, Meanwhile(lambda: queue.release(queue.dequeue()))).enqueue(task_of(None))
         assert cut.seen == 1
         assert keys(conn) == ['default_id']
@@ -69,7 +74,7 @@ class TestEnqueueWhoseReplyIsLost:
             thread.join()
 
         queue = self.queue(proxy, 3, Meanwhile(enqueue_another))
-        cut = proxy.cut('EVALSHA')
+        cut = proxy.cut(*ENQUEUE)
         queue.enqueue(task_of(1))
         assert cut.seen == 1
         assert waiting(conn) == [1, 2]
@@ -77,7 +82,7 @@ class TestEnqueueWhoseReplyIsLost:
     @pytest.mark.parametrize('fault', ['cut', 'drop'])
     def test_adds_the_task_once_when_the_program_repeats_it(self, proxy, conn, fault):
         queue, task = self.queue(proxy, 0, socket_timeout=0.3), task_of(None)
-        getattr(proxy, fault)('EVALSHA')
+        getattr(proxy, fault)(*ENQUEUE)
         with pytest.raises((redis.ConnectionError, redis.TimeoutError)):
             queue.enqueue(task)
         queue.enqueue(task)
@@ -85,7 +90,7 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_adds_the_task_once_even_if_it_was_finished_before_the_program_repeats_it(self, proxy, conn, queue):
         producer, task = self.queue(proxy, 0), task_of(None)
-        proxy.cut('EVALSHA')
+        proxy.cut(*ENQUEUE)
         with pytest.raises(redis.ConnectionError):
             producer.enqueue(task)
         queue.release(queue.dequeue())
@@ -95,7 +100,7 @@ class TestEnqueueWhoseReplyIsLost:
     def test_adds_the_task_once_even_if_others_were_enqueued_before_the_program_repeats_it(self, proxy, conn):
         queue, task = self.queue(proxy, 0), task_of(1)
         queue.enqueue(task_of(0))
-        proxy.cut('EVALSHA')
+        proxy.cut(*ENQUEUE)
         with pytest.raises(redis.ConnectionError):
             queue.enqueue(task)
         queue.enqueue(task_of(2))
@@ -105,7 +110,7 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_adds_each_task_once_where_several_were_lost(self, proxy, conn):
         queue, tasks = self.queue(proxy, 0), [task_of(number) for number in range(3)]
-        proxy.cut('EVALSHA', times=3)
+        proxy.cut(*ENQUEUE, times=3)
         for _ in range(2):
             for task in tasks:
                 try:
@@ -116,7 +121,7 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_adds_the_task_once_when_a_signal_broke_it_off_and_the_program_repeats_it(self, proxy, conn):
         queue, task = self.queue(proxy, 0), task_of(None)
-        held = proxy.hold('EVALSHA')
+        held = proxy.hold(*ENQUEUE)
 
         class Alarm(Exception):
             pass
@@ -142,7 +147,7 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_adds_the_task_once_when_another_process_repeats_it(self, proxy, conn):
         task = task_of(None)
-        proxy.cut('EVALSHA')
+        proxy.cut(*ENQUEUE)
         with pytest.raises(redis.ConnectionError):
             self.queue(proxy, 0).enqueue(task)
         Queue('default', conn).enqueue(pickle.loads(pickle.dumps(task)))
@@ -150,7 +155,7 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_is_no_obstacle_to_enqueueing_it_again_on_purpose(self, proxy, conn):
         queue, task = self.queue(proxy, 0), task_of(None)
-        proxy.cut('EVALSHA')
+        proxy.cut(*ENQUEUE)
         with pytest.raises(redis.ConnectionError):
             queue.enqueue(task)
         queue.enqueue(task)
@@ -159,8 +164,8 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_leaves_the_task_to_be_added_where_the_request_itself_was_lost(self, proxy, conn):
         queue, task = self.queue(proxy, 0), task_of(None)
-        for word in ('INCR', 'EVALSHA'):
-            refused = proxy.refuse(word)
+        for script in (RESERVE, ENQUEUE):
+            refused = proxy.refuse(*script)
             with pytest.raises(redis.ConnectionError):
                 queue.enqueue(task)
             assert refused.seen == 1
@@ -169,7 +174,7 @@ class TestEnqueueWhoseReplyIsLost:
 
     def test_skips_an_id_but_gives_none_twice_where_that_reply_is_lost(self, proxy, conn):
         queue = self.queue(proxy, 3)
-        proxy.cut('INCR')
+        proxy.cut(*RESERVE)
         assert [queue.enqueue(task_of(None)).id for _ in range(2)] == [2, 3]
         assert waiting(conn) == [2, 3]
 

@@ -45,5 +45,5 @@ class TestTheSearch:
 
 @pytest.mark.parametrize('batch', [2, 500][:1 + LONG])
 def test_whatever_is_called_does_what_the_reference_does(conn, monkeypatch, batch):
-    monkeypatch.setattr(_ledger, '_BATCH', batch)
+    monkeypatch.setattr(_ledger, 'MOST_TASKS', batch)
     run_state_machine_as_test(lambda: LedgerMachine(conn), settings=SETTINGS)

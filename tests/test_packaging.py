@@ -113,7 +113,7 @@ class TestTheMetadata:
         assert metadata['Requires-Python'] == '>=3.9'
 
     def test_offers_extras(self, metadata):
-        assert set(metadata.get_all('Provides-Extra')) == {'embedded', 'hiredis', 'test'}
+        assert set(metadata.get_all('Provides-Extra')) == {'completion', 'embedded', 'hiredis', 'test'}
 
     def test_describes_the_project_with_the_readme(self, metadata):
         assert metadata['Description-Content-Type'] == 'text/markdown'

@@ -177,6 +177,19 @@ class TestEveryClient:
         assert queue.dequeue().id == 1
         assert queue.requeue_lost() == 0
 
+    def test_serves_many_tasks_with_consecutive_ids(self, client):
+        queue, tasks = Queue('{default}', client), [Task(None, 'os', 'getpid', (ARGUMENT,)) for _ in range(501)]
+        assert queue.enqueue_many(tasks) == queue.len() == 501
+        tasks += [queue.enqueue(Task(None, 'os', 'getpid')) for _ in range(3)]
+        assert [task.id for task in tasks] == list(range(1, 505))
+
+    def test_gives_ids_anew_when_it_was_flushed(self, client):
+        queue = Queue('{default}', client)
+        for _ in range(3):
+            queue.enqueue(Task(None, 'os', 'getpid'))
+        client.flushall()
+        assert [queue.enqueue(Task(None, 'os', 'getpid')).id for _ in range(3)] == [1, 2, 3]
+
     def test_serves_the_dead_letters(self, client):
         queue = Queue('{default}', client)
         client.rpush('{default}', ARGUMENT)

@@ -16,10 +16,13 @@ import delayed._monitor  # noqa: F401 - a fork copies what a worker has loaded
 import delayed.worker  # noqa: F401
 from delayed import _scripts
 from delayed._ledger import NOTIFIED, READY
+from delayed._producer import Call
 from delayed.queue import Queue
 from delayed.task import Task
 
 _LEASE_MS = 15_000.0
+_ALLOWANCE_MS = 610_000.0
+_BATCH = 500  # tasks, as many as `Queue.enqueue_many` sends at once
 _PAUSE = 0.02  # seconds, in which whoever waits falls asleep
 
 
@@ -29,8 +32,8 @@ def main():
     queue = Queue('bench', client)
     limits = Limits(queue, client, number)
     found = {}
-    for name in ('enqueue', 'advance', 'enqueue_pipelined', 'advance_pipelined', 'rpush', 'rpush_pipelined', 'pipe',
-                 'fork', 'wake'):
+    for name in ('enqueue', 'advance', 'enqueue_pipelined', 'advance_pipelined', 'rpush', 'client_rpush',
+                 'rpush_pipelined', 'commands_pipelined', 'pipe', 'fork', 'wake'):
         client.flushall()
         found[name] = getattr(limits, name)() * 1e6
     print(json.dumps(found))
@@ -48,6 +51,7 @@ class Limits:
 
     def __init__(self, queue, client, number):
         self._ledger = queue.ledger.using(queue.ledger.caller.hold())  # one connection, as a worker has
+        self._client = client
         self._connection = client.connection_pool.get_connection()
         self._number = number
         self._calls = 0
@@ -72,7 +76,7 @@ class Limits:
         """All at once, so what is left is the work of the server and of redis-py's parser."""
         ledger, tape = self._taped()
         for payload in self._payloads(self._number):
-            ledger.enqueue(payload, 610_000, 'p', self._next())
+            ledger.enqueue(self._next_call(), (_ALLOWANCE_MS, payload))
         return self._play(tape)
 
     def advance_pipelined(self):
@@ -86,6 +90,24 @@ class Limits:
     def rpush(self):
         payload, = self._payloads(1)
         return _seconds_each(self._number, lambda: self._send('RPUSH', 'bench', payload))
+
+    def client_rpush(self):
+        """As a program calls it, through the client's pool."""
+        payload, = self._payloads(1)
+        return _seconds_each(self._number, lambda: self._client.rpush('bench', payload))
+
+    def commands_pipelined(self):
+        """The three commands that add a task, in a pipeline of the client's."""
+        payloads = self._payloads(self._number)
+        start = time.perf_counter()
+        for first in range(0, self._number, _BATCH):
+            pipe = self._client.pipeline(transaction=False)
+            for payload in payloads[first:first + _BATCH]:
+                pipe.zadd('bench_enqueued', {payload: _ALLOWANCE_MS})
+                pipe.rpush('bench', payload)
+                pipe.rpush('bench_noti', '1')
+            pipe.execute()
+        return (time.perf_counter() - start) / self._number
 
     def rpush_pipelined(self):
         payload, = self._payloads(1)
@@ -124,7 +146,7 @@ class Limits:
         return _seconds_each(max(50, self._number // 10), step)
 
     def wake(self):
-        """From before a task is enqueued (`INCR` and the script) until a second process has it, which has it over a
+        """From before a task is enqueued until a second process has it, which has it over a
         pipe from a third that waited in `BLPOP` and then called one script. The median."""
         (there, here), (back, away) = os.pipe(), os.pipe()
         runner = os.fork()
@@ -141,7 +163,6 @@ class Limits:
         for payload in self._payloads(max(20, self._number // 50)):
             time.sleep(_PAUSE)
             start = time.monotonic_ns()
-            self._ledger.new_id()
             self._put(payload)
             found.append(int.from_bytes(os.read(back, 8), 'little') - start)
         os.kill(waiter, 9)
@@ -164,8 +185,11 @@ class Limits:
         self._calls += 1
         return self._calls
 
+    def _next_call(self):
+        return Call('p', self._next())
+
     def _put(self, payload):
-        self._ledger.enqueue(payload, 610_000, 'p', self._next())
+        self._ledger.enqueue(self._next_call(), (_ALLOWANCE_MS, payload))
 
     def _put_all(self, number):
         for payload in self._payloads(number):
@@ -199,7 +223,7 @@ class Tape:
 
     def script(self, script, keys, args, repeat=True):
         self.commands.append(('EVALSHA', script.sha, len(keys), *keys, *args))
-        return (1,)
+        return 1 if script is _scripts.ENQUEUE else (1,)
 
 
 if __name__ == '__main__':

@@ -34,6 +34,9 @@ def check_queue(queue: Queue) -> Iterator[Finding]:
     first = inspection.census()
     time.sleep(PAUSE)
     census = inspection.census()
+    if census.unused:
+        yield Finding('name', queue.name, False, 'nothing was ever enqueued', 'no key of the queue is on this server',
+                      'compare name and server with those of your program')
     yield from _check_notifications(queue, first, census)
     yield from _check_lost(queue, census)
     yield from _check_workers(queue, inspection, census)

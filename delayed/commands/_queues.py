@@ -83,7 +83,7 @@ def _by_name(args: argparse.Namespace) -> List[Queue]:
     if not args.names:
         raise InvalidArgument('which queue? Name it as your application does, such as myapp.tasks:queue, or as Redis '
                               'does, with --queue NAME and --url URL')
-    conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
+    conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT)
     return [Queue(str(name), conn) for name in dict.fromkeys(args.names)]
 
 
@@ -100,7 +100,8 @@ def reach_queue(queue: Queue, url: str = '') -> None:
 
 
 def queues_at(path: str) -> List[Queue]:
-    """The queues that `MODULE:QUEUE` stands for: one, or the elements of a list or the values or keys of a dict.
+    """The queues that `MODULE:QUEUE` stands for: one, or the elements of a list, the values or keys of a dict, or the
+    `shards` of what has some.
 
     Raises `NotImported` or `InvalidArgument`.
     """
@@ -108,6 +109,7 @@ def queues_at(path: str) -> List[Queue]:
     found, module = _look_up(path, 'queue', 'myapp.tasks:queue')
     if isinstance(found, Queue):
         return [found]
+    found = getattr(found, 'shards', found)
     if isinstance(found, dict):
         found = [*found] if any(isinstance(key, Queue) for key in found) else [*found.values()]
     if isinstance(found, (list, tuple)) and found and all(isinstance(item, Queue) for item in found):

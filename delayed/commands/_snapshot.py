@@ -11,6 +11,8 @@ from ..queue import Queue
 from ._output import table
 
 _UNITS = (86_400, 3600, 'dh'), (3600, 60, 'hm'), (60, 1, 'ms')  # seconds, those of the next smaller, names of both
+#: Said of a queue without any key.
+UNUSED = 'queue %s: nothing was ever enqueued on this server; is the name right?'
 _PRECISE = 10.0  # seconds between the bounds of a wait that is told as one number
 
 
@@ -88,6 +90,9 @@ def lines_of(snapshots: Sequence[Snapshot], columns: Optional[int], with_workers
     tasks = [row for snapshot in snapshots for row in snapshot.task_rows()]
     if tasks:
         lines += ['', *table(('task', 'function', 'queue', 'worker', 'since', 'lease'), tasks, columns)]
+    for snapshot in snapshots:
+        if snapshot.census.unused and not snapshot.workers:
+            lines.append(UNUSED % snapshot.queue)
     left_out = sum(snapshot.census.dequeued for snapshot in snapshots) - len(tasks)
     if left_out > 0:
         lines.append('and %d more' % left_out)

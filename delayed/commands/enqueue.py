@@ -31,7 +31,7 @@ decorates the function.
 
 Arguments are Python's numbers, texts in quotes, lists, dicts, True, False and
 None; anything else is a text as it stands. NAME=VALUE gives an argument by its
-name. Options stand before the function or behind all arguments.''', '''
+name. A text that begins with - is given behind --.''', '''
   %(prog)s myapp.tasks:add 1 2
   %(prog)s myapp.tasks:add 1 b=3 --timeout 30 --wait 10
   %(prog)s myapp.tasks:add '"1"' 'b="x"' --json-args --queue mail
@@ -51,12 +51,9 @@ name. Options stand before the function or behind all arguments.''', '''
 
 
 def run(args: argparse.Namespace) -> int:
-    from .._inspect import Inspection
     positional, named = _arguments(args)
     function = None if args.no_import else function_at(args.function)
     queue = _queue(args, function)
-    inspection = Inspection(queue.ledger)
-    since = inspection.census().now if args.wait is not None else 0.0
     task = _enqueue(args, queue, function, positional, named)
     facts: Dict[str, Any] = {'task': task.id, 'function': '%s.%s' % (task.module_name, task.func_name),
                              'queue': queue.name}
@@ -64,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         say('enqueued task %s (%s) in queue %s' % (task.id, facts['function'], queue.name))
     status = Exit.OK
     if args.wait is not None:
-        found = _wait(inspection, task, since, args.wait)
+        queue, found = _wait(getattr(queue, 'shards', [queue]), task, args.wait)
         status = Exit.OK if found.place == 'gone' else Exit.FAILED
         facts.update(state=_STATES[found.place], dead_letter=found.letter_id or None)
         if not args.json:
@@ -86,25 +83,28 @@ def _told(queue: Queue, task: Task, found: Whereabouts) -> str:
     return 'task %s %s' % (task.id, 'still waits: is there a worker?' if found.place == 'waiting' else 'still runs')
 
 
-def _wait(inspection: Any, task: Task, since: float, seconds: float) -> Whereabouts:
-    """Where the task is when it has ended, or when the time is over."""
+def _wait(queues: Sequence[Queue], task: Task, seconds: float) -> Tuple[Queue, Whereabouts]:
+    """Where the task is when it has ended, or when the time is over. It is in one of the queues."""
+    from .._inspect import Inspection
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
+    payload = task.serialize()  # which has an id of its own: no other task, before or after, has these bytes
     while True:
-        found: Whereabouts = inspection.where(task.data, since)
+        looks = [(queue, Inspection(queue.ledger).where(payload)) for queue in queues]
+        queue, found = next((look for look in looks if look[1].place != 'gone'), looks[0])
         left = deadline - time.monotonic()
         if found.place in ('gone', 'dead') or left <= 0:
-            return found
+            return queue, found
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _queue(args: argparse.Namespace, function: Optional[Any]) -> Queue:
-    """The queue that is named, or the one that decorates the function."""
-    from ..queue import Queue
+def _queue(args: argparse.Namespace, function: Optional[Any]) -> Any:
+    """The queue that is named, or the one that decorates the function: that may be one with shards, too."""
     own = getattr(getattr(function, 'delay', None), 'queue', None)
-    if not isinstance(own, Queue) or names_queues(args):
+    if own is None or names_queues(args):
         return find_queue(args)
-    reach_queue(own)
+    for queue in getattr(own, 'shards', [own]):
+        reach_queue(queue)
     return own
 
 

@@ -3,7 +3,6 @@
 -- KEYS[2]  dequeued  sorted set: payload -> end of lease (Unix ms, unique: the fencing token)
 -- KEYS[3]  dead      sorted set: dead letter -> when it was set aside (Unix ms, unique: its id)
 -- ARGV[1]  payload
--- ARGV[2]  since when (Unix ms) it may have been set aside: older letters are not looked at
 -- Returns  {now (Unix ms), `dequeued`, `waiting`, `dead` or `gone`, the dead letter's id or empty}
 -- It only reads: of the dead letters the newest hundred, and of those 4 MB.
 local payload, now = ARGV[1], score_text(now_ms())
@@ -16,7 +15,7 @@ end
 local bytes_left = 4 * 1024 * 1024
 for rank = 0, 99 do
     local pair = redis.call('zrevrange', KEYS[3], rank, rank, 'withscores')
-    if not pair[1] or tonumber(pair[2]) < tonumber(ARGV[2]) or bytes_left <= 0 then
+    if not pair[1] or bytes_left <= 0 then
         break
     end
     bytes_left = bytes_left - #pair[1]

@@ -24,7 +24,8 @@ KEYS = {
 }
 STORE = ('waiting', 'notifications', 'enqueued', 'dequeued', 'leases', 'losses')
 KEYS_OF = {
-    'enqueue': ('waiting', 'notifications', 'enqueued', 'producer'),
+    'enqueue': ('waiting', 'notifications', 'enqueued', 'producer', 'id'),
+    'reserve': ('id', 'producer'),
     'dequeue': STORE[:5],
     'release': STORE,
     'advance': STORE,

@@ -3,40 +3,137 @@
 import re
 
 import pytest
-from bench import HOUR, A, B, C, on_the_real_server, text
+from bench import HOUR, A, B, C, D, on_the_real_server, text
+
+from delayed._ledger import MOST_TASKS
+
+OWN = (0, 0, 0)  # in place of reserved ids
 
 
 class TestEnqueue:
     def test_adds_a_payload_with_its_notification_and_allowance(self, bench):
-        assert bench.run('enqueue', A, 610_000, 1, 60_000) == 1
-        assert bench.holds() == {'waiting': [A], 'notifications': 1, 'enqueued': {A: 610_000}, 'producer': b'1'}
+        assert bench.run('enqueue', 1, *OWN, 610_000, A) == 0
+        assert bench.holds() == {'waiting': [A], 'notifications': 1, 'enqueued': {A: 610_000}, 'producer': b'1 0'}
 
     def test_adds_it_behind_the_others(self, bench):
-        bench.give(waiting=[A], notifications=1, enqueued={A: 5}, producer=b'1')
-        assert bench.run('enqueue', B, 0.5, 2, 60_000) == 1
-        assert bench.holds() == {'waiting': [A, B], 'notifications': 2, 'enqueued': {A: 5, B: 0.5}, 'producer': b'2'}
+        bench.give(waiting=[A], notifications=1, enqueued={A: 5}, producer=b'1 0')
+        assert bench.run('enqueue', 2, *OWN, 0.5, B) == 0
+        assert bench.holds() == {'waiting': [A, B], 'notifications': 2, 'enqueued': {A: 5, B: 0.5}, 'producer': b'2 0'}
+
+    def test_adds_several_in_their_order(self, bench):
+        bench.give(waiting=[A], notifications=1, enqueued={A: 5})
+        assert bench.run('enqueue', 1, *OWN, 6, C, 7, B, 8, D) == 0
+        assert bench.holds() == {
+            'waiting': [A, C, B, D], 'notifications': 4, 'enqueued': {A: 5, C: 6, B: 7, D: 8}, 'producer': b'1 0'}
+
+    def test_adds_as_many_as_a_batch_holds(self, bench):
+        payloads = [b'%03d' % number for number in range(MOST_TASKS)]
+        bench.run('enqueue', 1, *OWN, *(item for payload in payloads for item in (5, payload)))
+        held = bench.holds()
+        assert (held['waiting'], held['notifications']) == (payloads, MOST_TASKS)
+        assert held['enqueued'] == dict.fromkeys(payloads, 5)
 
     def test_called_again_adds_nothing(self, bench):
-        bench.run('enqueue', A, 5, 1, 60_000)
+        bench.give(producer=b'0 7', id=b'8')
+        assert bench.run('enqueue', 1, 7, 7, 1, 5, A) == 9
         held = bench.holds()
-        assert bench.run('enqueue', A, 5, 1, 60_000) == 0
+        assert bench.run('enqueue', 1, 7, 7, 1, 5, A) == 9
         assert bench.holds() == held
 
     def test_called_again_adds_nothing_even_if_the_task_was_finished_meanwhile(self, bench):
-        bench.give(producer=b'1')
-        assert bench.run('enqueue', A, 5, 1, 60_000) == 0
-        assert bench.holds() == {'producer': b'1'}
+        bench.give(producer=b'1 0')
+        assert bench.run('enqueue', 1, *OWN, 5, A) == 0
+        assert bench.holds() == {'producer': b'1 0'}
 
     def test_keeps_the_producers_record_for_a_while_alone(self, bench):
-        bench.run('enqueue', A, 5, 1, 60_000)
-        assert 50_000 < bench.conn.pttl('producer') <= 60_000
+        bench.run('enqueue', 1, *OWN, 5, A)
+        assert 500_000 < bench.conn.pttl('producer') <= 600_000
 
     @on_the_real_server
-    def test_is_refused_by_a_full_server_and_leaves_nothing(self, bench, full):
+    @pytest.mark.parametrize('ids', [OWN, (7, 7, 1)])
+    def test_is_refused_by_a_full_server_and_leaves_nothing(self, bench, full, ids):
+        given = {'producer': b'0 7', 'id': b'7'}
+        bench.give(**given)
         full()
         with pytest.raises(Exception, match='maxmemory'):
-            bench.run('enqueue', A, 5, 1, 60_000)
-        assert bench.holds() == {}
+            bench.run('enqueue', 1, *ids, 5, A)
+        assert bench.holds() == given
+
+
+class TestEnqueueWithReservedIds:
+    @pytest.mark.parametrize(('ids', 'newest', 'reserved', 'after'), [
+        ((7, 7, 1), b'7', 8, b'8'),  # nobody else was given one since
+        ((7, 7, 1), b'41', 42, b'42'),
+        ((7, 7, 0), b'41', 0, b'41'),  # it wants no other
+        ((7, 9, 1), b'9', 8, b'9'),  # it has more
+        ((7, 9, 1), b'41', 8, b'41'),
+    ])
+    def test_uses_one_up_and_tells_the_next(self, bench, ids, newest, reserved, after):
+        bench.give(producer=b'3 7', id=newest)
+        assert bench.run('enqueue', 4, *ids, 5, A) == reserved
+        assert bench.holds() == {'waiting': [A], 'notifications': 1, 'enqueued': {A: 5},
+                                 'producer': b'4 %d' % reserved, 'id': after}
+
+    def test_uses_up_one_for_each_task(self, bench):
+        bench.give(producer=b'3 7', id=b'9')
+        assert bench.run('enqueue', 4, 7, 9, 1, 5, A, 5, B) == 9
+        assert bench.run('enqueue', 5, 9, 9, 1, 5, C) == 10
+        assert (bench.holds()['producer'], bench.holds()['id']) == (b'5 10', b'10')
+
+    def test_leaves_those_of_a_producer_whose_tasks_have_ids_of_their_own(self, bench):
+        bench.give(producer=b'3 7', id=b'9')
+        assert bench.run('enqueue', 4, *OWN, 5, A) == 7
+        assert (bench.holds()['producer'], bench.holds()['id']) == (b'4 7', b'9')
+
+    @pytest.mark.parametrize('given', [
+        {},  # it was flushed
+        {'id': b'41'}, {'producer': b'3 8', 'id': b'41'},  # and others have gone on
+        {'producer': b'3 6', 'id': b'41'},  # an earlier state was restored, or a replica took over that lagged behind
+        {'producer': b'3 7'}, {'producer': b'3 7', 'id': b'6'}, {'producer': b'3 7', 'id': b'8'},  # its key was deleted
+        {'producer': b'3', 'id': b'41'},
+    ])
+    @pytest.mark.parametrize('ids', [(7, 9, 1), (7, 9, 0)])
+    def test_adds_nothing_where_redis_has_forgotten_them_and_reserves_another(self, bench, given, ids):
+        bench.give(**given)
+        newest = int(given.get('id', 0))
+        assert bench.run('enqueue', 4, *ids, 5, A, 5, B, 5, C) == -(newest + 1)
+        call = b'3 ' if b' ' in given.get('producer', b'') else b'0 '
+        assert bench.holds() == {'producer': call + b'%d' % (newest + 1), 'id': b'%d' % (newest + 1)}
+
+    def test_takes_the_one_that_it_has_reserved_instead(self, bench):
+        bench.give(id=b'41')
+        assert bench.run('enqueue', 4, 7, 7, 1, 5, A) == -42
+        assert bench.run('enqueue', 5, 42, 42, 1, 5, B) == 43
+        assert bench.holds()['waiting'] == [B]
+
+    def test_bears_large_numbers(self, bench):
+        bench.give(producer=b'3 4503599627370496', id=b'4503599627370496')
+        assert bench.run('enqueue', 4, 4503599627370496, 4503599627370496, 1, 5, A) == 4503599627370497
+        assert bench.holds()['producer'] == b'4 4503599627370497'
+
+
+class TestReserve:
+    @pytest.mark.parametrize(('given', 'last', 'first', 'record'), [
+        ({}, 0, 1, b'0 1'),
+        ({'id': b'41'}, 0, 42, b'0 42'),
+        ({'id': b'41', 'producer': b'3 0'}, 0, 42, b'3 42'),
+        ({'id': b'41', 'producer': b'3 41'}, 41, 41, b'3 41'),  # behind the one that it has
+        ({'id': b'41', 'producer': b'3 38'}, 41, 38, b'3 38'),  # or the four
+        ({'id': b'42', 'producer': b'3 41'}, 41, 43, b'3 43'),  # another was given one since
+        ({'id': b'41', 'producer': b'3 0'}, 41, 42, b'3 42'),
+        ({'id': b'41'}, 41, 42, b'0 42'),
+    ])
+    def test_hands_out_ids_in_a_row(self, bench, given, last, first, record):
+        bench.give(**given)
+        assert bench.run('reserve', 10, last) == first
+        assert bench.holds() == {'id': b'%d' % (int(given.get('id', 0)) + 10), 'producer': record}
+        assert 500_000 < bench.conn.pttl('producer') <= 600_000
+
+    def test_called_again_skips_some_and_gives_none_twice(self, bench):
+        bench.give(id=b'41', producer=b'3 41')
+        bench.run('reserve', 10, 41)
+        assert bench.run('reserve', 10, 41) == 52
+        assert bench.holds() == {'id': b'61', 'producer': b'3 52'}
 
 
 class TestDequeue:

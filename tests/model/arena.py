@@ -144,7 +144,7 @@ def _write(store: Store) -> str:
         [item for token, holder in store.leases for item in (token_text(token), holder)],
         [item for payload, times in store.losses for item in (payload, ','.join('1' * times))],
         [item for index, letter in enumerate(store.dead) for item in (token_text(dead_id(index)), _letter(*letter))],
-        [item for _, call in store.producers for item in (call,)],
+        ['%d 0' % call for _, call in store.producers],
     ))
 
 
@@ -158,7 +158,7 @@ def _read(text: bytes) -> Store:
         tuple(sorted((token_of(token), holder) for token, holder in _pairs(leases))),
         tuple(sorted((payload, times.count(',') + 1) for payload, times in _pairs(losses))),
         tuple(_read_letter(letter) for letter, _ in _pairs(dead)),
-        ((PRODUCER, int(producer)),) if producer else (),
+        ((PRODUCER, int(producer.split()[0])),) if producer else (),
     )
 
 

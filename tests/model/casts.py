@@ -90,7 +90,7 @@ FAULTS: Dict[str, Fault] = {
     'a renewal knows only the old token': Fault(
         'renew', "ARGV[2] .. ' ' .. ARGV[3]", "string.match(ARGV[2], '%S+')", LOSSY),
     'an enqueue that is repeated adds the task again': Fault(
-        'enqueue', "if redis.call('get', KEYS[4]) == ARGV[3] then", 'if false then', LOSSY),
+        'enqueue', 'if last_call == ARGV[1] then', 'if false then', LOSSY),
     'a task that is waiting again runs once more although it is done': Fault(
         'common', "redis.call('lrem', waiting, 1, payload)", '', TWO),
     'a lost task is counted, but not brought back': Fault(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from delayed._ledger import Ledger
+from delayed._producer import Call
 from delayed.queue import Queue
 
 from .reference import AHEAD, Reference, Store
@@ -73,8 +74,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _enqueue(self, producer):
         payload, allowance, number = self._calls[producer]
-        wanted = self._reference.enqueue(payload, allowance, producer, number)
-        assert self._ledger.enqueue(_bytes(payload), allowance, producer, number) == bool(wanted)
+        self._reference.enqueue(payload, allowance, producer, number)
+        assert self._ledger.enqueue(Call(producer, number), (allowance, _bytes(payload))) == 0
 
     @precondition(lambda self: self._reference.notifications)
     @rule()

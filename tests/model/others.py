@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Iterator, List, Optional, Tuple
 
+from delayed._producer import Call
+
 from .arena import DEFAULT_ALLOWANCE, PRODUCER, Arena, dead_id, token_of, token_text
 from .reference import Reference
 from .turn import PAYLOADS, Cast, Move, Turn, expect
@@ -53,11 +55,13 @@ class OtherMoves:
         payload = PAYLOADS[number - 1]
 
         def judge(turn: Turn) -> None:
-            expect('enqueued', turn.replies[0], turn.ledger.enqueue(payload, DEFAULT_ALLOWANCE, PRODUCER, number))
+            turn.ledger.enqueue(payload, DEFAULT_ALLOWANCE, PRODUCER, number)
+            expect('reserved', turn.replies[0], 0)
             turn.change(producer=Producer(number, not heard))
 
-        return Move('%s is enqueued%s' % (payload, '' if heard else ', and its producer hears nothing'),
-                    (self._arena.call('enqueue', payload, DEFAULT_ALLOWANCE, PRODUCER, number),), judge, fair=heard)
+        call = self._arena.call('enqueue', Call(PRODUCER, number), (DEFAULT_ALLOWANCE, payload))
+        return Move('%s is enqueued%s' % (payload, '' if heard else ', and its producer hears nothing'), (call,), judge,
+                    fair=heard)
 
     def _of_sweeper(self, world: World) -> Iterator[Move]:
         if self._cast.batched:

@@ -44,13 +44,12 @@ class Reference:
             tuple(sorted(mapping.items())) for mapping in (self.enqueued, self.dequeued, self.leases, self.losses)),
             tuple(self.dead), tuple(sorted(self.producers.items())))
 
-    def enqueue(self, payload: str, allowance: float, producer: str, call: int) -> int:
+    def enqueue(self, payload: str, allowance: float, producer: str, call: int) -> None:
         if self.producers.get(producer) == call:
-            return 0
+            return
         self.producers[producer] = call
         self.enqueued[payload] = allowance
         self._put(payload, front=False)
-        return 1
 
     def pop_notification(self) -> bool:
         """What BLPOP does."""

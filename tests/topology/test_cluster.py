@@ -98,13 +98,13 @@ def lose_reply(monkeypatch, script):
     """The next time that this script has run, its reply does not arrive. Returns a list of what was lost."""
     exchange, lost = _redis._exchange, []
 
-    def losing(connection, calls):
-        replies = exchange(connection, calls)
-        if not lost and any(word in (script.sha, script.source) for args in calls for word in args):
-            lost.append(replies)
+    def losing(connection, request, *args):
+        reply = exchange(connection, request, *args)
+        if not lost and any(word.encode() in request for word in (script.sha, script.source)):
+            lost.append(reply)
             connection.disconnect()
             raise redis.ConnectionError('lost on purpose')
-        return replies
+        return reply
 
     monkeypatch.setattr(_redis, '_exchange', losing)
     return lost

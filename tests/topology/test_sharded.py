@@ -8,6 +8,7 @@ import signal
 import pytest
 import redis
 
+from delayed._ledger import Ledger
 from delayed._queue_list import queue_list
 from delayed._wait_apart import Place, _ready, wait_apart
 from delayed.delay import delay
@@ -98,19 +99,18 @@ class TestAShardedQueue:
     def test_sends_a_repeated_call_to_the_shard_of_the_first(self, conn, monkeypatch):
         sharded = ShardedQueue('orders', COUNT, conn)
         task = call(1)
-        enqueue = Queue.enqueue
+        enqueue = Ledger.enqueue
 
-        def losing(queue, task):
-            enqueue(queue, task)
-            task.enqueue_call = ('producer', 1)
+        def losing(*args):
+            enqueue(*args)
             raise redis.ConnectionError('the reply is lost')
 
         with monkeypatch.context() as patch, pytest.raises(redis.ConnectionError):
-            patch.setattr(Queue, 'enqueue', losing)
+            patch.setattr(Ledger, 'enqueue', losing)
             sharded.enqueue(task)
-        first = task.shard
-        sharded.enqueue(task)
-        assert task.shard == first
+        for _ in range(COUNT):
+            sharded.enqueue(task)
+        assert sharded.len() == COUNT  # the first of these was the repetition
 
 
 @contextlib.contextmanager
