@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, Tuple
 
 #: redis-py's parser in C, which each library names as an extra or a requirement of its own, ours too.
@@ -77,6 +77,12 @@ HUEY = Contestant(
     ('huey_consumer', 'side_huey.huey', '--workers', '1', '--quiet'), AT_MOST_ONCE, 'a thread of the worker')
 RQ_FORKED = _rq(forked=True)
 _OLD = ('delayed==0.5.1b2', 'redis==3.5.3', _HIREDIS)
+
+#: Ours, with the black box and without, which no user can have: see sides/blindfold.py.
+BLACK_BOX = tuple((replace(row, name=name, environ=environ), replace(
+    row, name=name + ', without', environ={**environ, 'BENCH_BLACK_BOX': 'off'})) for name, row, environ in (
+        ('pre-forked', OURS, {}), ('pre-forked, with a success handler', OURS, {'BENCH_HANDLER': 'on'}),
+        ('forked', OURS_FORKED, {})))
 
 PREFORKED = (
     OURS,

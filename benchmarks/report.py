@@ -7,7 +7,17 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
-from .contestants import FORKED, OURS, OURS_FORKED, PREFORKED, PUBLISHED, PUBLISHED_FORKED, RQ_FORKED, Contestant
+from .contestants import (
+    BLACK_BOX,
+    FORKED,
+    OURS,
+    OURS_FORKED,
+    PREFORKED,
+    PUBLISHED,
+    PUBLISHED_FORKED,
+    RQ_FORKED,
+    Contestant,
+)
 from .plot import bars
 from .suite import median
 
@@ -62,6 +72,7 @@ class Report:
         yield 'latency', _markdown(self._latency())
         yield 'enqueue', _markdown(self._enqueue())
         yield 'memory', _markdown(self._memory())
+        yield 'black_box', _markdown(self._black_box())
         yield 'backlog', _markdown(self._by_size('backlog', (OURS,), '{:,} waiting'))
         yield 'scaling', _markdown(self._by_size('scaling', PREFORKED, '{} worker(s)'))
         yield 'naps', _markdown(self._naps())
@@ -188,6 +199,19 @@ class Report:
             floor = median(found[name])
             mine = ours.get(name)
             table.append((title, _micros(floor), *((_micros(mine), _times(mine / floor)) if mine else ('', ''))))
+        return table
+
+    def _black_box(self) -> Table:
+        """Ratios are medians of those of each round."""
+        table: Table = [('', 'tasks/s', 'without', 'its part of the rate', 'CPU of the worker, µs', 'without',
+                         'its part of the CPU')]
+        for with_it, without in BLACK_BOX:
+            cells = [with_it.name]
+            for measure, shown in (('rate', _rate), ('cpu_us', _micros)):
+                pairs = [self._values('black_box', row, measure) for row in (with_it, without)]
+                parts = [(theirs / ours if measure == 'rate' else ours / theirs) - 1 for ours, theirs in zip(*pairs)]
+                cells += [*(shown(median(each)) for each in pairs), '%.1f %%' % (100 * median(parts))]
+            table.append(cells)
         return table
 
     def _goals(self) -> Table:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Sequence
 
 from .arena import SIDES, Arena, Failed, Fields, environment_of
-from .contestants import FORKED, HUEY, OURS, OURS_FORKED, PREFORKED, PUBLISHED, PUBLISHED_FORKED, Contestant
+from .contestants import BLACK_BOX, FORKED, HUEY, OURS, OURS_FORKED, PREFORKED, PUBLISHED, PUBLISHED_FORKED, Contestant
 from .environments import clean_environ
 from .sides import readings
 
@@ -70,6 +70,9 @@ class Suite:
             self._watch_others()
             self._each('preforked', PREFORKED, lambda row: self._race(row, self._sizes.preforked))
             self._each('forked', FORKED, lambda row: self._race(row, self._sizes.forked))
+            for pair in BLACK_BOX:  # in turns, for the second may find a warmer machine
+                self._each('black_box', pair if index % 2 else pair[::-1], lambda row: self._race(
+                    row, self._sizes.forked if row.forked else self._sizes.preforked))
             self._each('backlog', (OURS,), self._backlog)
             self._each('scaling', (OURS, PUBLISHED, HUEY), self._scaling)
             self._watch_others()

@@ -12,6 +12,8 @@ from ._page import Outcome, Step
 
 #: A task has so long at least, in seconds, until it is known to have less: a child needs time to read what it has.
 _READING = 5.0
+#: So long before its time is up, in seconds, a task is asked where it stands, or a tenth of its time if that is less.
+_STACKS_LEAD = 0.05
 
 
 class State(enum.Enum):
@@ -58,6 +60,7 @@ class Attempt:
         self.deadline = now + timeout / 2
         self._timeout = timeout
         self._grace = grace
+        self._asked = False
         #: When it began: from here on its timeout counts.
         self.began = now
 
@@ -65,6 +68,20 @@ class Attempt:
     def signalled(self) -> bool:
         """Whether its child was told to end."""
         return self.state in (State.TERMINATING, State.KILLING)
+
+    @property
+    def asks_at(self) -> float:
+        """When its child is to be asked for its stacks: just before it is ended for want of time."""
+        if self._asked or self.state is not State.RUNNING or self.cause is not None:
+            return math.inf
+        return self.deadline - min(_STACKS_LEAD, (self.deadline - self.began) / 10)
+
+    def asks(self, now: float) -> bool:
+        """Whether to ask now; once."""
+        if now < self.asks_at:
+            return False
+        self._asked = True
+        return True
 
     def sent(self, now: float) -> None:
         """The child has the whole payload, or will read it from the pipe."""

@@ -33,6 +33,7 @@ class Done(NamedTuple):
     reason: str = ''
     child: Optional[Child] = None
     slot: Optional[Slot] = None
+    record: str = ''  # how it ended, as JSON, for a dead letter
 
 
 @dataclass
@@ -201,7 +202,7 @@ class Books:
         return lease
 
     def _settle(self, done: Done) -> None:
-        self._settled(done, self._source.settle(done.lease, done.verdict, done.reason))
+        self._settled(done, self._source.settle(done.lease, done.verdict, done.reason, done.record))
 
     def _settled(self, done: Done, held: bool) -> None:
         self._unsettled.remove(done)

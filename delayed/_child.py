@@ -16,6 +16,8 @@ from . import _fds, _streams
 from ._channel import Reader, Writer
 from ._page import Page, Slot
 from ._shield import SignalMask, signals_held
+from ._stacks import StackFile
+from ._usage import Usage, usage_of
 from ._wakeup import milliseconds
 
 _LONGEST_REPORT = 1 << 20  # bytes
@@ -29,6 +31,7 @@ class Exit(NamedTuple):
 
     signum: Optional[int]
     code: int
+    usage: Optional[Usage] = None  # of all its life, the programs included that it had started and waited for
 
     def __str__(self) -> str:
         return 'exit code %d' % self.code if self.signum is None else signal_name(self.signum)
@@ -37,25 +40,28 @@ class Exit(NamedTuple):
 class Child:
     """A child and the monitor's ends of its pipes."""
 
-    def __init__(self, page: Page, main: ChildMain) -> None:
+    def __init__(self, page: Page, stacks: StackFile, main: ChildMain) -> None:
         """Forks. `main` runs in the child, which exits when it returns. Raises `OSError`."""
         self.page = page
+        self.stacks = stacks
         self.pid = 0
         self._exit: Optional[Exit] = None
         self._signum: Optional[int] = None  # the last one it was sent
         self._sent = 0
         self._death_fd: Optional[int] = None
-        pipes: Tuple[int, ...] = _fds.pipe()
+        pipes: Tuple[int, ...] = ()
         try:
+            pipes += _fds.pipe()
             pipes += _fds.pipe()
             tasks_read, tasks_write, results_read, results_write = pipes
             _streams.flush()
-            with _fds.sparing(tasks_read, results_write), signals_held() as mask:
+            with _fds.sparing(tasks_read, results_write, stacks.fd), signals_held() as mask:
                 self.pid = _fork()
                 if self.pid == 0:
                     _run_and_exit(main, tasks_read, results_write, mask)
         except BaseException:
             _fds.close(*pipes)
+            stacks.close()
             if self.pid:  # the program's own handler of a signal raised, which had waited
                 self.signal(signal.SIGKILL)
                 self.await_exit()
@@ -85,13 +91,13 @@ class Child:
         """How the child ended, or `None` if it has not."""
         if self._exit is None:
             try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                pid, status, spent = os.wait4(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody else reaped it, or SIGCHLD is ignored: how it ended is not known
                 self._exit = Exit(self._signum, 0)
             else:
                 if pid:
                     signum = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-                    self._exit = Exit(signum, os.WEXITSTATUS(status) if signum is None else -signum)
+                    self._exit = Exit(signum, os.WEXITSTATUS(status) if signum is None else -signum, usage_of(spent))
         return self._exit
 
     def wait(self, deadline: float) -> bool:
@@ -113,6 +119,11 @@ class Child:
             exited = self.reap()
         return exited
 
+    @property
+    def was_killed_by_us(self) -> bool:
+        """Whether it was sent SIGKILL from here."""
+        return self._signum == signal.SIGKILL
+
     def signal(self, signum: int) -> None:
         if self._exit is None:
             self.page.asked_to_end, self._signum = True, signum
@@ -120,6 +131,11 @@ class Child:
                 os.kill(self.pid, signum)
             except ProcessLookupError:
                 pass  # it is dead, and somebody else has reaped it
+
+    def kill(self) -> Exit:
+        """Ends it, unless it is dead. It is not forgotten yet."""
+        self.signal(signal.SIGKILL)
+        return self.await_exit()
 
     def dismiss(self) -> None:
         """Closes the task pipe: an idle child sees its end, and exits."""
@@ -129,6 +145,7 @@ class Child:
     def close(self) -> None:
         """Forgets a child that was reaped."""
         _fds.close(self.writer.fd, self.reader.fd)
+        self.stacks.close()
         if self._death_fd is not None:
             _fds.close(self._death_fd)
             self._death_fd = None

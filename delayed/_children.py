@@ -8,6 +8,7 @@ from typing import Callable, List, Optional, Tuple
 
 from ._child import Child, ChildMain, Exit
 from ._page import Page
+from ._stacks import StackFile, StackFiles
 from .logger import logger
 
 
@@ -15,12 +16,13 @@ class Children:
     """`max_tasks`: each child runs so many at most; `None`: any number. While it runs the last of them a spare is
     forked, so that the fork is off the critical path."""
 
-    def __init__(self, main: Callable[[Page], ChildMain], max_tasks: Optional[int], timeout: float,
+    def __init__(self, main: Callable[[Page, StackFile], ChildMain], max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None]) -> None:
         """timeout: seconds that a child has to leave before it is killed."""
         self._main = main
         self._timeout = timeout
         self._max_tasks = max_tasks
+        self._stack_files = StackFiles()
         self._note_pid = note_pid
         self._current: Optional[Child] = None
         self._spare: Optional[Child] = None
@@ -61,8 +63,7 @@ class Children:
 
     def bury(self, child: Child) -> Exit:
         """The current child is dead, or is to be: kills it unless it is, and forgets it. Returns how it ended."""
-        child.signal(signal.SIGKILL)
-        exited = child.await_exit()
+        exited = child.kill()
         child.close()
         self._current = None
         self._note_pid(None)
@@ -84,10 +85,11 @@ class Children:
                 child.await_exit()
             child.close()
         self._leaving.clear()
+        self._stack_files.close()
 
     def _fork(self) -> Child:
-        page = Page()
-        return Child(page, self._main(page))
+        page, stacks = Page(), self._stack_files.take()
+        return Child(page, stacks, self._main(page, stacks))
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()

@@ -43,6 +43,7 @@ class Enqueuer:
         except BaseException:
             self._leave(producer, (task,), numbered)
             raise
+        task.enqueue_call = None
         self._producers.give_back(producer)
 
     def enqueue_many(self, tasks: Iterable[Task], progress: Callable[[int], object]) -> int:
@@ -96,18 +97,17 @@ class Enqueuer:
             if batch.repeats and batch.tasks[0].id is None:
                 numbered, items = True, self._number(producer, batch.tasks)
             self._send(producer, batch.tasks, items, numbered)
-        batch.sent()
+        for task in batch.sent():
+            task.enqueue_call = None
         progress(batch.enqueued)
 
     def _send(self, producer: Producer, tasks: Sequence[Task], items: Sequence[Argument], numbered: bool) -> None:
+        """The tasks remember the call; who makes it lets them forget it when nothing more can happen."""
         for reserved in (numbered, numbered, False):  # who forgets at once what was reserved is asked no more
             call = producer.call(len(tasks), reserved)
-            try:
-                reply = self._ledger.enqueue(call, items)
-            except BaseException:  # that of a signal's handler, too
-                for task in tasks:
-                    task.enqueue_call = call
-                raise
+            for task in tasks:  # beforehand: a signal's handler may raise at any moment
+                task.enqueue_call = call
+            reply = self._ledger.enqueue(call, items)
             if reserved:
                 producer.answered(call, reply)
             elif numbered:
@@ -198,9 +198,12 @@ class _Batch:
         self._bytes += len(payload)
         self.ahead = None
 
-    def sent(self) -> None:
-        self.enqueued += len(self.tasks)
+    def sent(self) -> List[Task]:
+        """Makes room for the next. Returns the tasks that were sent."""
+        tasks = self.tasks
+        self.enqueued += len(tasks)
         self._clear()
+        return tasks
 
     def unsent(self) -> List[Task]:
         return [*self.tasks, *([] if self.ahead is None else [self.ahead])]

@@ -13,10 +13,12 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from . import _scripts
 from ._describe import without_arguments
 from ._ledger import Ledger
-from ._pace import Note, read
+from ._pace import Note, Wait, read, wait_of
 
 _HEAD = 1024  # bytes of a payload that name its task
-_LETTER_HEAD = 16_384  # bytes of a dead letter: its reason stands before the payload
+_REASON_SHOWN = 10_000  # bytes, of one that is longer than all that was looked at
+_LETTER_HEAD = 65_536  # bytes of a dead letter: its reason and its record stand before the payload
+_LATE_NOTES = 20  # of two or three seconds each
 _PAGE = 200  # members that are looked at in one call
 _PAGE_BYTES = 4 << 20
 
@@ -55,7 +57,7 @@ class Holder(NamedTuple):
 
 @dataclass(frozen=True)
 class Census:
-    """Counts of one moment, which is `now` (Unix ms by the server's clock). `next`: the head of the next payload."""
+    """Counts of one moment, which is `now` (Unix ms by the server's clock)."""
 
     now: float
     waiting: int
@@ -67,17 +69,11 @@ class Census:
     dead: int
     overdue: int
     last_id: int
-    next: bytes
 
     @property
     def unused(self) -> bool:
         """Whether nothing at all was ever enqueued, by ids that Redis hands out: the name may be a wrong one."""
         return not (self.last_id or self.waiting or self.enqueued or self.dequeued or self.dead)
-
-    @property
-    def next_id(self) -> Optional[int]:
-        """The id of the task that is next, where it has one."""
-        return Name.of(self.next).id
 
 
 @dataclass(frozen=True)
@@ -137,12 +133,11 @@ class Inspection:
 
     def census(self) -> Census:
         keys = self.ledger.keys
-        now, *counts, head = self.ledger.caller.script(_scripts.CENSUS, (
+        now, *counts = self.ledger.caller.script(_scripts.CENSUS, (
             keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses, keys.dead,
-            keys.id), (_HEAD,))
+            keys.id), ())
         waiting, notifications, enqueued, dequeued, renewed, lost, dead, overdue, last_id = map(int, counts)
-        return Census(float(now), waiting, notifications, enqueued, dequeued, renewed, lost, dead, overdue, last_id,
-                      head)
+        return Census(float(now), waiting, notifications, enqueued, dequeued, renewed, lost, dead, overdue, last_id)
 
     def running(self, most: int) -> List[Running]:
         """Up to `most` of the dequeued tasks, those whose lease ends first before others."""
@@ -160,8 +155,15 @@ class Inspection:
         return sorted(filter(None, found), key=lambda worker: worker.name)
 
     def notes(self) -> List[Note]:
-        """How far the queue had come when, newest first."""
-        return read(self.ledger.caller.command('LRANGE', self.ledger.keys.pace, 0, -1))
+        """How far the queue had come when, newest first; of late."""
+        return read(self.ledger.caller.command('LRANGE', self.ledger.keys.pace, 0, _LATE_NOTES))
+
+    def wait(self) -> Optional[Wait]:
+        """How long the task that is next has waited; `None`: it cannot be known."""
+        keys = self.ledger.keys
+        now, *found = self.ledger.caller.script(_scripts.OLDEST, (keys.pace, keys.enqueued, keys.dequeued), ())
+        waits_since, gone_at = (float(moment) if moment else None for moment in found)
+        return wait_of(float(now), waits_since, gone_at)
 
     def where(self, payload: bytes) -> Whereabouts:
         """Where a task is."""
@@ -207,6 +209,6 @@ def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:
         reason = str(fields['reason'])
         lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
     except (ValueError, TypeError, KeyError, AttributeError):  # longer than what was looked at, or not of our making
-        reason, lost_at = head.decode('utf-8', 'replace') + '...', ()
+        reason, lost_at = head[:_REASON_SHOWN].decode('utf-8', 'replace') + '...', ()
     return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000, lost_at,
                       int(size) - len(header) - len(line_end))

@@ -67,8 +67,8 @@ class QueueKeys:
 
     @property
     def pace(self) -> str:
-        """List, expires, newest first: from when to when (Unix ms) which id was the last, and how many tasks were
-        unfinished."""
+        """List, expires, newest first: from when to when (Unix ms) which payload was the last that waits, how many
+        tasks workers had taken, and how many waited."""
         return self.waiting + '_pace'
 
     def all(self) -> List[str]:

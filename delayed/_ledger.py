@@ -22,6 +22,7 @@ from ._keys import QueueKeys
 from ._producer import Call
 from ._redis import Caller
 from ._scripts import Argument
+from .outcome import Outcome
 
 Tokens = Tuple[bytes, ...]
 
@@ -62,6 +63,7 @@ class DeadLetter:
     reason: why.
     set_aside_at: when, in Unix seconds by the Redis server's clock.
     lost_at: when it was lost before, in Unix seconds, oldest first.
+    outcome: how it ended when it was set aside, if a worker of this version saw it.
     """
 
     id: str
@@ -69,6 +71,7 @@ class DeadLetter:
     reason: str
     set_aside_at: float
     lost_at: Tuple[float, ...]
+    outcome: Optional[Outcome] = None
 
 
 @dataclass
@@ -159,11 +162,11 @@ class Ledger:
         return bool(self.caller.script(_scripts.REQUEUE, (keys.waiting, keys.notifications, keys.dequeued, keys.leases),
                                        (payload, b' '.join(tokens), where)))
 
-    def lose(self, payload: bytes, tokens: Tokens, max_losses: int) -> int:
-        """Puts a task back and counts a loss: 1 it waits, 2 it was lost too often and is set aside, 0 it is
-        another's."""
+    def lose(self, payload: bytes, tokens: Tokens, max_losses: int, record: str = '') -> int:
+        """Puts a task back and counts a loss: 1 it waits, 2 it was lost too often and is set aside, with the record of
+        its end, 0 it is another's."""
         return int(self.caller.script(_scripts.LOSE, (*self._store, self.keys.dead), (
-            payload, b' '.join(tokens), max_losses, self.default_allowance_ms)))
+            payload, b' '.join(tokens), max_losses, self.default_allowance_ms, record)))
 
     def renew(self, payload: bytes, tokens: Tokens, new_token: bytes, lease_ms: float,
               holder: str) -> Union[bool, float]:
@@ -177,12 +180,14 @@ class Ledger:
         reply = self.caller.script(_scripts.RECLAIM, (self.keys.dequeued, self.keys.leases), (holder,))
         return Taken(*reply) if reply else None
 
-    def set_aside(self, payload: bytes, tokens: Tokens, reason: str) -> bool:
-        """Moves a dequeued task to the dead letters. `False` if it was not dequeued, or is another's."""
+    def set_aside(self, payload: bytes, tokens: Tokens, reason: str, record: str = '') -> bool:
+        """Moves a dequeued task to the dead letters. `record`: of its end, as JSON. `False` if it was not dequeued, or
+        is another's."""
         keys = self.keys
         return bool(self.caller.script(
             _scripts.SET_ASIDE, (keys.enqueued, keys.dequeued, keys.leases, keys.losses, keys.dead),
-            (payload, b' '.join(tokens), reason.encode('utf-8', 'backslashreplace'), self.default_allowance_ms)))
+            (payload, b' '.join(tokens), reason.encode('utf-8', 'backslashreplace'), self.default_allowance_ms,
+             record)))
 
     def may_sweep(self, lease_ms: float) -> bool:
         """Whether leases that workers renew may be swept now; see may_sweep.lua."""
@@ -217,11 +222,12 @@ class Ledger:
                 if cursor == b'0':
                     break
 
-    def announce(self, name: str, facts: str, lasts_ms: float, first: bool) -> None:
-        """Notes that a worker lives. `facts`: JSON, for those who look. `first`: it has just begun."""
+    def announce(self, name: str, facts: str, lasts_ms: float, first: bool, taken: int) -> None:
+        """Notes that a worker lives. `facts`: JSON, for those who look. `first`: it has just begun. `taken`: how many
+        tasks since the last call."""
         keys = self.keys
-        self.caller.script(_scripts.ANNOUNCE, (keys.workers, keys.pace, keys.id, keys.enqueued),
-                           (name, lasts_ms, facts, 'first' if first else 'again'))
+        self.caller.script(_scripts.ANNOUNCE, (keys.workers, keys.pace, keys.waiting),
+                           (name, lasts_ms, facts, 'first' if first else 'again', taken))
 
     def withdraw(self, name: str) -> None:
         """Forgets what `announce` noted of a worker."""
@@ -266,4 +272,11 @@ def _read_letter(letter: bytes, score: float) -> DeadLetter:
     header, _, payload = letter.partition(b'\n')
     fields = json.loads(header)
     lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-    return DeadLetter('%.3f' % score, payload, fields['reason'], score / 1000, lost_at)
+    return DeadLetter('%.3f' % score, payload, fields['reason'], score / 1000, lost_at, _read_outcome(fields))
+
+
+def _read_outcome(fields: Dict[str, Any]) -> Optional[Outcome]:
+    try:
+        return Outcome.from_json(fields['outcome'])
+    except (KeyError, TypeError, ValueError):  # there is none, or a later version has written it
+        return None

@@ -7,7 +7,8 @@ import sys
 
 MEGABYTE = 1 << 20  # bytes
 _PAGE = resource.getpagesize()
-_PEAK_UNIT = 1 if sys.platform == 'darwin' else 1024  # getrusage(2) of each system
+#: Of `ru_maxrss`, in bytes: getrusage(2) of each system.
+PEAK_UNIT = 1 if sys.platform == 'darwin' else 1024
 
 
 def resident() -> int:
@@ -17,4 +18,4 @@ def resident() -> int:
         with open('/proc/self/statm', 'rb') as file:
             return int(file.read().split()[1]) * _PAGE
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT

@@ -18,19 +18,23 @@ from typing import Any, Callable, Dict, Optional
 
 from . import _backoff, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
+from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import Books, Done
 from ._child import Child, Exit, signal_name
 from ._children import Children
 from ._describe import describe, without_arguments
 from ._lease import Lease
+from ._limits import Limiter, Limits
 from ._orphan import Orphan
 from ._page import Page, Slot, Step
 from ._shield import SignalMask, raise_shield
 from ._source import Source
+from ._stacks import StackFile
 from ._stop import Stop
 from ._wakeup import Wakeup, milliseconds
 from .errors import TaskExited, UnreadablePayload
 from .logger import logger
+from .outcome import Outcome
 from .task import Task
 
 #: A child that is to hand its task back has so long to die of SIGTERM, in seconds.
@@ -52,6 +56,8 @@ class Options:
     kill_on_partition: bool
     default_timeout: Callable[[int], float]  # of the queue with that number
     requeue_timeout: Callable[[int], float]
+    queue_name: Callable[[int], str]
+    limits: Limits
 
 
 class Monitor:
@@ -65,9 +71,10 @@ class Monitor:
         self._stop = stop
         self._program = program
         self._pid = os.getpid()
-        self._children = Children(lambda page: partial(self._child_main, page), options.max_tasks,
+        self._children = Children(lambda *shared: partial(self._child_main, *shared), options.max_tasks,
                                   max(options.kill_timeout, 1.0), note_pid)
         self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
+        self._black_box = BlackBox(options.queue_name, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = False
 
@@ -91,16 +98,19 @@ class Monitor:
             self._children.dismiss()
             self._source.close()
 
-    def _child_main(self, page: Page, tasks_fd: int, results_fd: int, mask: SignalMask) -> None:
+    def _child_main(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int, mask: SignalMask) -> None:
         """In the child."""
-        raise_shield(page, self._program, mask)
+        stacks.install()
+        raise_shield(page, self._program, mask - {stacks.signum})
         self._source.forget_connection()
         options = self._options
+        recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
+        limiter = Limiter(options.limits, stacks.fd) if options.limits.any else None
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
-                        options.handlers.failed)
+                        recorder.before(options.handlers.failed))
         orphan.watch()
         _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout,
-                       options.max_tasks, options.max_rss).run()
+                       options.max_tasks, options.max_rss, recorder, limiter).run()
 
     def _attempt(self, lease: Lease) -> None:
         """Has a child run the task, and notes what is to become of it."""
@@ -129,13 +139,19 @@ class Monitor:
 
     def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
         """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""
-        exited = self._children.bury(child) if report is None or attempt.signalled else None
+        exited = outcome = None
+        if report is None or attempt.signalled:
+            exited = child.kill()
+            outcome = self._black_box.open(child, slot, lease.payload, attempt.cause, exited)
+            self._children.bury(child)
         verdict = judge(slot.step, slot.outcome, attempt.cause, self._options.requeue_crashed)
-        reason = report or 'its process ended before it could say why'
-        self._books.ended(Done(lease, verdict, reason, child, slot), time.monotonic() - attempt.began)
+        reason, record = _runner.parse_ending(report or 'its process ended before it could say why')
+        if outcome is not None and verdict is Verdict.LOSE:
+            record = outcome.to_json()
+        self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)
         self._children.ended()
-        if exited is not None:
-            self._mourn(child, slot.step, lease, attempt, verdict, exited)
+        if exited is not None and outcome is not None:
+            self._mourn(child, slot.step, lease, verdict, exited, outcome)
         if verdict is Verdict.HAND_BACK and attempt.cause is None:
             self._pause()
         else:
@@ -165,6 +181,8 @@ class Monitor:
                     poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
             now = time.monotonic()
             self._keep(slot, lease, attempt, now)
+            if attempt.asks(now):
+                child.stacks.ask(child.pid)
             signum = attempt.tick(now)
             if signum is not None:
                 logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
@@ -183,7 +201,7 @@ class Monitor:
 
     def _seconds_left(self, child: Child, lease: Lease, attempt: Attempt) -> Optional[float]:
         now = time.monotonic()
-        until = min(attempt.deadline, self._books.due(lease, attempt.began))
+        until = min(attempt.deadline, attempt.asks_at, self._books.due(lease, attempt.began))
         if attempt.cause is None:
             until = min(until, self._stop.deadline)
         if child.death_fd is None:
@@ -236,14 +254,15 @@ class Monitor:
         elif self._options.kill_on_partition and lease.seconds and self._books.seconds_away > lease.seconds / 2:
             attempt.end(now, Cause.LEASE_LOST, 0.0)
 
-    def _mourn(self, child: Child, step: Step, lease: Lease, attempt: Attempt, verdict: Verdict, exited: Exit) -> None:
+    def _mourn(self, child: Child, step: Step, lease: Lease, verdict: Verdict, exited: Exit, outcome: Outcome) -> None:
         """The child died without a report: says so, and calls the error handler where its task has failed by that."""
-        why = attempt.cause.value if attempt.cause else 'ended its process' if exited.signum is None else 'crashed'
-        logger.error('%s %s: child %d ended with %s; %s',
-                     describe(lease.payload), why, child.pid, exited, verdict.value)
+        logger.error('%s %s: child %d ended with %s; %s%s', describe(lease.payload), outcome, child.pid, exited,
+                     verdict.value, ''.join('\n' + each for each in (outcome.note, outcome.stack) if each),
+                     extra=outcome.as_fields())
         if verdict is Verdict.RELEASE and step is not Step.ENDED and self._options.handlers.error is not None:
             task = _read_safely(lease.payload, step)
             if task is not None:
+                task.outcome = outcome
                 self._books.tell()  # before: no lease is renewed while the handler runs
                 exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
                 self._options.handlers.failed(task, exited.signum, exc_info)

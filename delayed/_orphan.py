@@ -36,11 +36,13 @@ _SETTLE_SECONDS = 60.0
 
 @dataclass
 class Job:
-    """One task in the child: its payload, its part of the page, and why it could not be run, if so."""
+    """One task in the child: its payload, its part of the page, and why it could not be run, if so, with the record
+    of it as JSON."""
 
     payload: bytes
     slot: Slot
     reason: str = ''
+    record: str = ''
 
 
 class Orphan:
@@ -104,7 +106,7 @@ class Orphan:
                     for job in unsettled:
                         if not job.slot.settled:
                             verdict = judge(Step.ENDED, job.slot.outcome, None, False)
-                            source.settle(self._lease(job), verdict, job.reason)
+                            source.settle(self._lease(job), verdict, job.reason, job.record)
                             job.slot.settled = True
                 return
             except Unavailable as error:

@@ -1,7 +1,7 @@
 """How long the oldest task waits, and how fast a queue is, from notes of how far it had come when. No I/O, no clock.
 
-A task tells not when it was enqueued. But ids are handed out in order, and workers note every few seconds which was the
-last: so a task was enqueued between the last note of a smaller id and the first of its own or a greater one.
+A task tells not when it was enqueued, and its id may have been reserved long before. But workers note every few seconds
+which payload was the last of those that wait, how many wait, and how many they have taken.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 from typing import List, NamedTuple, Optional, Sequence
 
 _WINDOW_MS = 10_000.0  # over which a rate is taken, where the notes allow it
-_SHORTEST_MS = 1_000.0  # over less it would be a matter of chance
+_STALE_MS = 60_000.0  # a note that is older tells nothing of how fast it goes now
 
 
 class Note(NamedTuple):
-    """From when to when (Unix ms) `last_id` was the last id, and so many tasks unfinished."""
+    """At `till` (Unix ms), workers had taken so many tasks since the notes began, and so many waited."""
 
-    since: float
     till: float
-    last_id: int
-    unfinished: int
+    taken: int
+    waiting: int
 
 
 class Wait(NamedTuple):
@@ -29,34 +28,40 @@ class Wait(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """Tasks per second, over the last so many seconds. finished: released or set aside."""
+    """Tasks per second, over so many seconds. taken: by workers. enqueued: put back counts, too."""
 
     enqueued: float
-    finished: float
+    taken: float
     seconds: float
 
 
 def read(entries: Sequence[bytes]) -> List[Note]:
-    """The notes as announce.lua keeps them, newest first."""
-    return [Note(float(since), float(till), int(last_id), int(unfinished))
-            for since, till, last_id, unfinished in map(bytes.split, entries)]
+    """The notes as announce.lua keeps them, newest first. What is none is left out."""
+    notes = []
+    for entry in entries:
+        try:
+            _, till, taken, waiting = entry.partition(b'\n')[0].split()
+            notes.append(Note(float(till), int(taken), int(waiting)))
+        except ValueError:
+            continue
+    return notes
 
 
-def wait_of(task_id: object, notes: Sequence[Note], now: float) -> Optional[Wait]:
-    """How long a task with this id has waited, `now` being Unix ms; `None`: it cannot be known."""
-    if not isinstance(task_id, int) or not notes:
+def wait_of(now: float, waits_since: Optional[float], gone_at: Optional[float]) -> Optional[Wait]:
+    """What oldest.lua has found (Unix ms), as a duration; `None`: no note tells anything."""
+    if waits_since is None and gone_at is None:
         return None
-    reached = [note for note in notes if note.last_id >= task_id]
-    before = next((note for note in notes if note.last_id < task_id), None)
-    at_least = max(0.0, now - reached[-1].since) if reached else 0.0
-    return Wait(at_least / 1000, None if before is None else max(at_least, now - before.till) / 1000)
+    at_least = 0.0 if waits_since is None else max(0.0, now - waits_since)
+    return Wait(at_least / 1000, None if gone_at is None else max(at_least, now - gone_at) / 1000)
 
 
-def rate_of(last_id: int, unfinished: int, notes: Sequence[Note], now: float) -> Optional[Rate]:
-    """How fast it goes now (Unix ms), from what is counted now; `None`: there is no note that would do."""
-    usable = [note for note in notes if now - note.till >= _SHORTEST_MS]
-    if not usable:
+def rate_of(notes: Sequence[Note], now: float) -> Optional[Rate]:
+    """How fast it goes now (Unix ms); `None`: there are no two notes that would do."""
+    if len(notes) < 2 or now - notes[0].till > _STALE_MS:
         return None
-    note = min(usable, key=lambda note: abs(now - note.till - _WINDOW_MS))
-    seconds, enqueued = (now - note.till) / 1000, max(0, last_id - note.last_id)
-    return Rate(enqueued / seconds, max(0, enqueued - unfinished + note.unfinished) / seconds, seconds)
+    newest = notes[0]
+    note = min(notes[1:], key=lambda note: abs(newest.till - note.till - _WINDOW_MS))
+    seconds, taken = (newest.till - note.till) / 1000, newest.taken - note.taken
+    if seconds <= 0 or taken < 0:
+        return None  # the clock was set back, or the notes began anew
+    return Rate(max(0, taken + newest.waiting - note.waiting) / seconds, taken / seconds, seconds)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import enum
 import mmap
-from typing import Tuple
+import struct
+from typing import NamedTuple, Optional, Tuple
 
 _ASKED, _LEAVING, _SLOTS_AT = 0, 1, 64
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
+_BEGINNING_AT, _BEGINNING = 8, struct.Struct('=5d')
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
@@ -35,6 +37,16 @@ class Outcome(enum.IntEnum):
     FAILED = 2  # it raised
     UNREADABLE = 3  # the payload is no task
     NOT_LOADABLE = 4  # its function cannot be imported
+
+
+class Beginning(NamedTuple):
+    """When a task began, and what its process had used until then, the programs that it had started included."""
+
+    started_at: float  # Unix seconds
+    moment: float  # monotonic seconds
+    user: float  # seconds of processor time
+    system: float
+    peak_rss: float  # bytes
 
 
 class Slot:
@@ -68,6 +80,17 @@ class Slot:
     @outcome.setter
     def outcome(self, outcome: Outcome) -> None:
         self._memory[self._start + _OUTCOME] = outcome
+
+    def note_beginning(self, *beginning: float) -> None:
+        """By the child, before it sets `BEGUN`: the fields of `Beginning`."""
+        _BEGINNING.pack_into(self._memory, self._start + _BEGINNING_AT, *beginning)
+
+    @property
+    def beginning(self) -> Optional[Beginning]:
+        """`None` before the task has begun."""
+        if self.step < Step.BEGUN:
+            return None
+        return Beginning(*_BEGINNING.unpack_from(self._memory, self._start + _BEGINNING_AT))
 
     @property
     def settled(self) -> bool:

@@ -1,11 +1,12 @@
-"""What a worker tells operators of itself, with each of its sweeps: that it lives, and since when it has its tasks."""
+"""What a worker tells operators of itself, with each of its sweeps: that it lives, since when it has its tasks, and how
+many it has taken."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import deque
-from typing import Deque, Tuple
+from typing import Deque, Dict, Sequence, Tuple
 
 from redis.exceptions import ResponseError
 
@@ -16,30 +17,33 @@ _MOST_TASKS = 8  # of the last taken
 
 
 class Presence:
-    """Of one worker, which is called `name`. It tells nothing in the hot path, and goes on without where Redis refuses:
-    it is for looking at alone."""
+    """Of one worker, which is called `name` and takes from these queues. It tells nothing in the hot path, and goes on
+    without where Redis refuses: it is for looking at alone."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, queues: Sequence[str]) -> None:
         self._name = name
+        self._numbers = {queue: number for number, queue in enumerate(queues)}
         self._began = time.monotonic()
-        self._taken: Deque[Tuple[str, float]] = deque(maxlen=_MOST_TASKS)
+        self._last: Deque[Tuple[str, float]] = deque(maxlen=_MOST_TASKS)
+        self._taken: Dict[int, int] = {}  # of each queue, since it was told of
         self._told = self._refused = False
 
-    def took(self, holder: str, at: float) -> None:
-        """The worker took a task at that moment (monotonic), as this holder."""
-        self._taken.append((holder, at))
+    def took(self, holder: str, at: float, queue: int = 0) -> None:
+        """The worker took a task of that queue at that moment (monotonic), as this holder."""
+        self._last.append((holder, at))
+        self._taken[queue] = self._taken.get(queue, 0) + 1
 
     def tell(self, ledger: Ledger, lease: float) -> None:
-        """lease: seconds; a worker that does not tell for so long may be dead. Raises what redis-py raises when Redis
-        is away."""
+        """Tells in one of the queues. lease: seconds; a worker that does not tell for so long may be dead. Raises what
+        redis-py raises when Redis is away."""
         if self._refused:
             return
-        now = time.monotonic()
-        tasks = {holder.rpartition(':')[2]: round(now - at, 3) for holder, at in self._taken}
+        now, queue = time.monotonic(), self._numbers.get(ledger.keys.waiting, 0)
+        tasks = {holder.rpartition(':')[2]: round(now - at, 3) for holder, at in self._last}
         facts = json.dumps({'up': round(now - self._began, 3), 'tasks': tasks})
         try:
-            ledger.announce(self._name, facts, lease * 1000, first=not self._told)
-            self._told = True
+            ledger.announce(self._name, facts, lease * 1000, not self._told, self._taken.get(queue, 0))
+            self._told, self._taken[queue] = True, 0
         except ResponseError as error:  # a full server, or a user who may not touch these keys
             self._refused = True
             logger.info('`delayed status` will not show this worker: %s', error)

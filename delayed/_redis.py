@@ -26,6 +26,7 @@ Unavailable = (RedisError, RedisClusterException, OSError)
 HELD_SOCKET_TIMEOUT = 3.0
 _PLAIN_CONNECTIONS = (redis.Connection, redis.SSLConnection, redis.UnixDomainSocketConnection)
 _BLOCK = 1.0  # seconds that one wait for a notification lasts
+_COUNTS_BY_NUMBER = redis.VERSION < (5,)  # whose clusters find the keys of a script only if their number is no text
 _CHUNK = 1 << 16  # bytes that are sent at once
 _MOST_HEADS = 1000  # of scripts that are called with the same keys
 _TICK = 0.1  # seconds that Redis may be late when it ends a wait
@@ -99,7 +100,10 @@ class Caller:
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
-        return self._conn.execute_command(*_as_text(args), NEVER_DECODE=True)
+        words: List[Argument] = [*_as_text(args)]
+        if _COUNTS_BY_NUMBER and args[0] in ('EVALSHA', 'EVAL'):
+            words[2] = args[2]
+        return self._conn.execute_command(*words, NEVER_DECODE=True)
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
         """Sends commands through one connection, at once, and returns their replies. Only if `keeps_together`."""
@@ -116,7 +120,9 @@ class Caller:
         if timeout is None or timeout > seconds + 2 * _TICK:
             try:
                 popped = self.command('BLPOP', *keys, seconds)
-                return None if popped is None else [key.encode() for key in keys].index(popped[0])
+                if popped is None or len(keys) == 1:
+                    return None if popped is None else 0
+                return [key.encode() for key in keys].index(popped[0])
             except ResponseError as error:
                 if 'not an integer' not in str(error):
                     raise  # Redis 5 waits for whole seconds only
@@ -233,6 +239,7 @@ class HeldCaller(Caller):
         super().__init__(conn)
         pool = conn.connection_pool
         self._connection = pool.connection_class(**pool.connection_kwargs)
+        self._whole_seconds = False
         # Set here, since the Unix sockets of redis-py before 4.6 do not take all of them as arguments.
         self._connection.retry = Retry(NoBackoff(), 0)
         for name in ('socket_timeout', 'socket_connect_timeout'):
@@ -255,6 +262,8 @@ class HeldCaller(Caller):
         """Begins to wait for up to `seconds` until something can be popped from the list `key`; `end_wait` is to be
         called next. Returns the name of this connection, for CLIENT UNBLOCK."""
         seconds = _block_seconds(seconds, self._socket_timeout())
+        if self._whole_seconds:
+            seconds = max(1, round(seconds))
         _begin(self._connection, self._packed((('CLIENT', 'ID'), ('BLPOP', key, seconds))))
         try:
             return int(_finish(self._connection))
@@ -264,7 +273,13 @@ class HeldCaller(Caller):
 
     def end_wait(self) -> bool:
         """Returns whether something was popped, as soon as that is known."""
-        return _finish(self._connection) is not None
+        try:
+            return _finish(self._connection) is not None
+        except ResponseError as error:
+            if 'not an integer' not in str(error):
+                raise
+            self._whole_seconds = True  # Redis 5; the next wait shall be one
+            return False
 
     def fileno(self) -> int:
         """Of the connection, which is open: readable when a wait has ended."""

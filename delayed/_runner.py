@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import struct
 from collections import deque
@@ -10,19 +11,24 @@ from dataclasses import dataclass
 from typing import Any, Callable, Deque, NoReturn, Optional, Tuple
 
 from ._attempt import provisional_timeout
+from ._blackbox import Recorder
 from ._channel import Reader, Writer
 from ._child import exit_now
-from ._describe import describe
+from ._describe import describe, without_arguments
+from ._limits import Limiter
 from ._memory import MEGABYTE, resident
 from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
 from .errors import UnreadablePayload
-from .logger import logger
+from .logger import is_heard, logger
+from .outcome import Kind
 from .task import Task
 
 #: What a message from the child begins with.
 ENDED, TIMEOUT = b'E', b'T'
 _LONGEST_REASON = 10_000  # bytes
+#: Between the reason and the record in the message of a task that is set aside. JSON has no such character.
+RECORD = '\x1e'
 TIMEOUT_SECONDS = struct.Struct('=d')
 
 ExcInfo = Tuple[Any, Any, Any]
@@ -54,7 +60,8 @@ class Runner:
     """Runs tasks one after the other: `max_tasks` of them, or until this process has more than `max_rss` bytes."""
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
-                 default_timeout: Callable[[int], float], max_tasks: Optional[int], max_rss: Optional[int]) -> None:
+                 default_timeout: Callable[[int], float], max_tasks: Optional[int], max_rss: Optional[int],
+                 recorder: Recorder, limiter: Optional[Limiter]) -> None:
         """default_timeout: that of the queue with that number, in seconds."""
         self._page = page
         self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
@@ -63,6 +70,8 @@ class Runner:
         self._orphan = orphan
         self._default_timeout = default_timeout
         self._max_tasks, self._max_rss = max_tasks, max_rss
+        self._recorder = recorder
+        self._limiter = limiter
         self._pid = os.getpid()
         #: The running task and the one before it, which Redis may not know of yet.
         self._jobs: Deque[Job] = deque(maxlen=2)
@@ -78,7 +87,7 @@ class Runner:
             slot.step = Step.RECEIVED
             self._run_task(job)
             self._page.leaving = number == self._max_tasks or self._is_too_large()
-            if not self._report(ENDED + job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]):
+            if not self._report(_ending(job)):
                 break
             if self._page.leaving:
                 self._reader.receive()  # the monitor ends the pipe when Redis knows
@@ -94,13 +103,16 @@ class Runner:
         return size > self._max_rss
 
     def _run_task(self, job: Job) -> None:
+        self._recorder.begin(job.slot)
         job.slot.step = Step.BEGUN
         try:
             task = Task.deserialize(job.payload)
         except (UnreadablePayload, KeyboardInterrupt) as error:
             self._leave_if_copy(error)
             self._end(job, Outcome.UNREADABLE, str(error) or type(error).__name__)
-            logger.error('%s is set aside: %s', describe(job.payload), job.reason)
+            record = self._recorder.cannot_run(Kind.UNREADABLE, without_arguments(job.payload), error)
+            job.record = record.to_json()
+            logger.error('%s is set aside: %s', describe(job.payload), job.reason, extra=record.as_fields())
             return
         self._leave_if_copy()
         job.slot.step = Step.READ
@@ -109,9 +121,16 @@ class Runner:
         if timeout != provisional_timeout(default_timeout):
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
         self._orphan.guard(self._jobs, task, timeout)
-        logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
+        heard = is_heard(logging.DEBUG)
+        if heard:
+            logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
         failure = self._call(job, task)
         if failure is None:
+            if heard or self._handlers.success is not None:
+                self._recorder.finished(task)
+            if heard and task.outcome is not None:
+                logger.debug('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
+                             extra=task.outcome.as_fields())
             self._handlers.succeeded(task)
         else:
             self._handlers.failed(task, None, failure)
@@ -127,14 +146,23 @@ class Runner:
             self._leave_if_copy(error)
             reason = 'it cannot be loaded (%s: %s)' % (type(error).__name__, error)
             self._end(job, Outcome.NOT_LOADABLE, reason)
-            logger.error('task %s (%s.%s): %s', task.id, task.module_name, task.func_name, reason)
+            task.outcome = self._recorder.cannot_run(Kind.NOT_LOADABLE, task, error)
+            job.record = task.outcome.to_json()
+            logger.error('task %s (%s.%s): %s', task.id, task.module_name, task.func_name, reason,
+                         extra=task.outcome.as_fields())
             return type(error), error, error.__traceback__
         try:
-            function(*task.args, **task.kwargs)
+            if self._limiter is None:
+                function(*task.args, **task.kwargs)
+            else:
+                with self._limiter.held():
+                    function(*task.args, **task.kwargs)
         except BaseException as error:
             self._leave_if_copy(error)
             self._end(job, Outcome.FAILED)
-            logger.exception('task %s (%s.%s) failed', task.id, task.module_name, task.func_name)
+            task.outcome = self._recorder.failed(task, error)
+            logger.exception('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
+                             extra=task.outcome.as_fields())
             return type(error), error, error.__traceback__
         self._leave_if_copy()
         self._end(job, Outcome.FINISHED)
@@ -170,6 +198,18 @@ class Runner:
     def _abandon(self) -> NoReturn:
         logger.error('a task closed the pipes of its process %d, which ends', self._pid)
         exit_now(1)
+
+
+def _ending(job: Job) -> bytes:
+    """The message of a task's end. Why it was set aside, if so, and the record of that."""
+    reason = job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]
+    return ENDED + reason + (RECORD + job.record).encode() if job.record else ENDED + reason
+
+
+def parse_ending(report: str) -> Tuple[str, str]:
+    """The reason and the record in the message of a task's end."""
+    reason, separator, record = report.rpartition(RECORD)
+    return (reason, record) if separator else (report, '')
 
 
 def _identity(fd: int) -> Tuple[int, int]:

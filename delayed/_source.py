@@ -45,7 +45,7 @@ class Source:
         self._lease = lease
         self._max_losses = max_losses
         self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
-        self.presence = Presence(self._name)
+        self.presence = Presence(self._name, [queue.name])
         self._calls = 0
         self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
 
@@ -120,17 +120,17 @@ class Source:
             begun.ahead = False
         return released, self._lease_of(taken, holder, asked)
 
-    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
-        """Carries out a verdict. Returns whether the lease was still held."""
+    def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
+        """Carries out a verdict. `reason` and `record`: for a dead letter. Returns whether the lease was still held."""
         ledger = self._ledger
         if verdict is Verdict.RELEASE:
             return ledger.release(lease.payload, lease.tokens)
         if verdict is Verdict.HAND_BACK:
             return ledger.requeue(lease.payload, lease.tokens, 'front')
         if verdict is Verdict.SET_ASIDE:
-            return ledger.set_aside(lease.payload, lease.tokens, reason)
+            return ledger.set_aside(lease.payload, lease.tokens, reason, record)
         if verdict is Verdict.LOSE:
-            return ledger.lose(lease.payload, lease.tokens, self._max_losses) > 0
+            return ledger.lose(lease.payload, lease.tokens, self._max_losses, record) > 0
         return False
 
     def extend(self, lease: Lease, seconds: Optional[float], note: NotifyTokens) -> bool:
@@ -184,7 +184,7 @@ class Source:
         """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
         if taken is None:
             return None
-        self.presence.took(holder, asked)
+        self.presence.took(holder, asked, taken.queue)
         lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
         lease.ahead, lease.queue = holder.startswith(_AHEAD), taken.queue
         return lease
@@ -244,7 +244,7 @@ class QueueSource(Source):
     def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
         return done is None or self.settle(done, Verdict.RELEASE), None
 
-    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
+    def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         try:
             if verdict is Verdict.RELEASE:
                 return self._queue.release(lease.task or self._task_of(lease)) is not False
@@ -255,7 +255,7 @@ class QueueSource(Source):
         except Exception:  # if it was not done, the task comes back when its lease has ended
             logger.exception('%s of %r failed', 'release' if verdict is Verdict.RELEASE else 'requeue', self._queue)
             return True
-        return super().settle(lease, verdict, reason)
+        return super().settle(lease, verdict, reason, record)
 
     def _task_of(self, lease: Lease) -> Task:
         """For an orphan, which has run the task and so can read it."""

@@ -10,6 +10,7 @@ from ._attempt import Verdict
 from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._ledgers import Ledgers
+from ._presence import Presence
 from ._redis import Caller, Unavailable
 from ._source import NotifyTokens, Source
 from ._turns import Turns
@@ -24,6 +25,7 @@ class SourceGroup(Source):
         """The queues are on one server, see `WorkerQueues`. lease: seconds; `None`: the full allowance."""
         super().__init__(queues[0], lease, max_losses)
         self._members = [Source(queue, lease, max_losses) for queue in queues]
+        self.presence = Presence(self._name, [queue.name for queue in queues])
         for member in self._members:
             member.presence = self.presence  # each queue is told of the same worker
         self._turns = turns
@@ -85,8 +87,8 @@ class SourceGroup(Source):
             self._turns.took(taken.queue)
         return held, self._lease_of(taken, holder, asked)
 
-    def settle(self, lease: Lease, verdict: Verdict, reason: str = '') -> bool:
-        held = self._members[lease.queue].settle(lease, verdict, reason)
+    def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
+        held = self._members[lease.queue].settle(lease, verdict, reason, record)
         if held and verdict is Verdict.HAND_BACK:
             self._turns.gave_back(lease.queue)
         return held

@@ -32,13 +32,13 @@ class NotAllEnqueued(DelayedError):
     enqueued: how many tasks it has enqueued: so many of the first.
     pending: the tasks that it had read behind them, the one at which it failed being the last.
     position: that one's, counted from 0; where reading it failed, it is not among `pending`.
-    uncertain: whether Redis may have got those that are pending, for it did not answer. In that case, enqueue them in
+    uncertain: whether those that are pending may have been added, for a call to Redis failed. If so, enqueue them in
         front of the rest, by another `enqueue_many` within ten minutes: each is added once.
     """
 
     def __init__(self, enqueued: int, pending: Sequence[Any], position: int, uncertain: bool, why: Exception) -> None:
         if uncertain:
-            problem = 'of the next %d it is not known whether they are, for Redis did not answer (%s: %s)' % (
+            problem = 'of the next %d it is not known whether they are, for the call failed (%s: %s)' % (
                 len(pending), type(why).__name__, why)
         else:
             problem = 'and none after them, because of the one at position %d (%s: %s)' % (

@@ -17,9 +17,12 @@ if not logger.handlers:  # the program may have configured it by name before thi
 _SILENT = [_silence]
 
 
-def is_heard() -> bool:
-    """Whether anybody may read what is logged; if not, a busy place need not make a record."""
-    return logger.propagate or logger.handlers != _SILENT or bool(logger.filters)
+def is_heard(level: int) -> bool:
+    """Whether a record of that level may reach anybody. To make one takes microseconds."""
+    if logger.handlers == _SILENT and not logger.propagate and not logger.filters:
+        return False
+    return logger.isEnabledFor(level) and (logger.propagate or bool(logger.filters) or any(
+        handler is not _silence and handler.level <= level for handler in logger.handlers))
 
 
 def set_handler(handler: logging.Handler) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from ._cluster import caller
@@ -61,7 +62,7 @@ class Queue:
         self._busy_len = busy_len
         self._caller = caller(conn)
         producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
-        self._enqueuer = Enqueuer(self.ledger.using(producing), producers_of(name, conn), self._pack)
+        self._enqueueing = self.ledger.using(producing), producers_of(name, conn)
 
     @property
     def name(self) -> str:
@@ -95,26 +96,31 @@ class Queue:
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
-        self._enqueuer.enqueue(task)
-        if is_heard():
+        self._enqueuer().enqueue(task)
+        if is_heard(logging.DEBUG):
             logger.debug('queue %s: enqueued task %s', self._name, task.id)
         return task
 
     def enqueue_many(self, tasks: Iterable[Task], progress: Optional[Callable[[int], object]] = None) -> int:
         """Adds the tasks of any iterable, in its order, and returns how many. Those without an id get one.
 
-        They go to Redis in batches of 500 tasks, or of a MiB, in one call each, which adds all of them or none. After
-        each, `progress` is called with the number of tasks that are enqueued.
+        They go to Redis in batches of 500 tasks, or of a MiB, in one call each, which adds all of them or none; what a
+        slow iterable has given so far waits until its batch is full. After each, `progress` is called with the number
+        of tasks that are enqueued.
         Raises `NotAllEnqueued`, with the number of those that are, where the iterable or `progress` raises, a task
         cannot be pickled, or Redis is away: nothing of that batch is enqueued, or in the last case perhaps all of it. A
         crash leaves whole batches.
         """
         if not hasattr(tasks, '__iter__'):
             raise WrongType('enqueue_many takes an iterable of tasks, not %r' % (tasks,))
-        enqueued = self._enqueuer.enqueue_many(tasks, progress or _ignore)
-        if is_heard():
+        enqueued = self._enqueuer().enqueue_many(tasks, progress or _ignore)
+        if is_heard(logging.DEBUG):
             logger.debug('queue %s: enqueued %d tasks', self._name, enqueued)
         return enqueued
+
+    def _enqueuer(self) -> Enqueuer:
+        # Made for each call: kept, it would be part of a cycle, and an unused queue would stay, its connections too.
+        return Enqueuer(*self._enqueueing, self._pack)
 
     def _pack(self, task: Task) -> Tuple[float, bytes]:
         """What of a task goes to Redis when it is enqueued: its allowance in ms, and its payload."""

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence,
 
 from ._producer import Call
 from .errors import InvalidArgument, NotImportable, NotPicklable, UnreadablePayload, WrongType
+from .outcome import Outcome
 
 _protocol = pickle.HIGHEST_PROTOCOL
 
@@ -55,8 +56,8 @@ class Task:
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
-    __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_timeout', 'enqueue_call', 'shard',
-                 'tokens', '__weakref__')
+    __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_outcome', '_timeout',
+                 'enqueue_call', 'make_outcome', 'shard', 'tokens', '__weakref__')
 
     def __init__(self, id: Optional[int], module_name: str, func_name: str, args: Optional[Sequence[Any]] = None,
                  kwargs: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> None:
@@ -79,6 +80,9 @@ class Task:
         self.tokens: Tuple[bytes, ...] = ()
         #: An enqueueing call whose reply never came; a repetition presents it again.
         self.enqueue_call: Optional[Call] = None
+        self._outcome: Optional[Outcome] = None
+        #: Makes the record of its end when somebody asks for it, since most handlers do not.
+        self.make_outcome: Optional[Callable[[], Outcome]] = None
         #: In which shard of a `ShardedQueue` it is.
         self.shard: Optional[int] = None
 
@@ -118,6 +122,17 @@ class Task:
     def data(self) -> Optional[bytes]:
         """The payload, once serialized or dequeued: the task's identity in Redis."""
         return self._data
+
+    @property
+    def outcome(self) -> Optional[Outcome]:
+        """How it ended: for a worker's handlers; `None` elsewhere."""
+        if self._outcome is None and self.make_outcome is not None:
+            self._outcome = self.make_outcome()
+        return self._outcome
+
+    @outcome.setter
+    def outcome(self, outcome: Optional[Outcome]) -> None:
+        self._outcome = outcome
 
     def __repr__(self) -> str:
         return '<Task %s %s.%s>' % (self._id, self._module_name, self._func_name)

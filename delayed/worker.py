@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from ._limits import Limits
 from ._memory import MEGABYTE
 from ._monitor import Monitor, Options
 from ._orphan import DEATH_SIGNAL
@@ -62,6 +63,10 @@ class Worker(abc.ABC):
         are not seen before a restart.
     on_partition: while Redis cannot be asked for half a lease, `wait` lets the task run (it may run twice), `kill`
         ends it.
+    task_max_cpu: seconds of processor time that a task may use, rounded up to the next whole one of its process; then
+        it is ended by SIGXCPU. `None`: no limit.
+    task_max_memory: megabytes that a task's process may have for its data (the kernel's RLIMIT_DATA; what it shares
+        with its worker counts); beyond, the task gets a `MemoryError`. `None`: no limit. Linux only.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
@@ -75,12 +80,14 @@ class Worker(abc.ABC):
                  sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES,
                  stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait',
                  max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
-                 preload: Sequence[str] = ()) -> None:
+                 preload: Sequence[str] = (), task_max_cpu: Optional[float] = None,
+                 task_max_memory: Optional[float] = None) -> None:
         self._queues = queue_list(queue)
         self._queue = self._queues.queues[0]
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
                             ('max_losses', max_losses), ('stop_timeout', stop_timeout), ('max_tasks', max_tasks),
-                            ('max_rss', max_rss)):
+                            ('max_rss', max_rss), ('task_max_cpu', task_max_cpu),
+                            ('task_max_memory', task_max_memory)):
             check_timeout(value, name)
         for name, handler in (('success_handler', success_handler), ('error_handler', error_handler)):
             if handler is not None and not callable(handler):
@@ -94,6 +101,9 @@ class Worker(abc.ABC):
                                   % (_LONGEST_LEASE, lease))
         if sweep_interval == 0:
             raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
+        for name, value in (('task_max_cpu', task_max_cpu), ('task_max_memory', task_max_memory)):
+            if value == 0:
+                raise InvalidArgument('%s must be more than 0, or None for no limit' % name)
         self._check_children(max_tasks, max_rss, preload)
         self._preload = list(preload)
         # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
@@ -109,7 +119,8 @@ class Worker(abc.ABC):
             requeue_crashed=on_crash == 'requeue',
             kill_on_partition=on_partition == 'kill',
             default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
-            requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000)
+            requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000,
+            queue_name=lambda number: self._queues.queues[number].name, limits=Limits(task_max_cpu, task_max_memory))
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()

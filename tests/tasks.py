@@ -1,6 +1,9 @@
 """What the workers of the tests run. `report` and `pass_gate` meet the test; see workers.py."""
 
+import ctypes
+import faulthandler
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,6 +89,66 @@ def write(text, times):
         sys.stdout.write(text)
 
 
+def spin():
+    while True:
+        pass
+
+
+def nap():
+    time.sleep(3600)
+
+
+def backtrack():
+    """Holds the interpreter in C for ever, though `re` looks for signals now and then."""
+    re.match('(a+)+$', 'a' * 100 + 'b')
+
+
+def add_up():
+    """Holds the interpreter in C for ever: no handler written in Python runs."""
+    sum(range(10 ** 18))
+
+
+def use_thread():
+    threading.Thread(target=nap, daemon=True).start()
+    spin()
+
+
+def catch_all_real_time_signals():
+    for signum in range(signal.SIGRTMIN, signal.SIGRTMAX):
+        signal.signal(signum, lambda signum, _: report('caught', signum))
+    spin()
+
+
+def read_null():
+    ctypes.string_at(0)
+
+
+def abort():
+    os.abort()
+
+
+def burn(seconds):
+    """Uses processor time, and memory of which it keeps nothing."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def burn_elsewhere(seconds):
+    """The same in a program of its own."""
+    subprocess.run([sys.executable, '-c', 'import tasks; tasks.burn(%r)' % seconds], check=True)
+
+
+def take_memory(megabytes):
+    report('took', len(bytearray(megabytes * 1_000_000)))
+
+
+def have_own_faulthandler(path):
+    """As a program that wants to know of crashes itself, in this file."""
+    kept.append(open(path, 'w'))
+    faulthandler.enable(kept[-1])
+
+
 def signal_state():
     """What a program finds that a task starts."""
     report('signal state', subprocess.check_output(SIGNAL_STATE, text=True))
@@ -111,3 +174,13 @@ def grow(megabytes):
 def fds():
     """How many descriptors are open here."""
     report('fds', len(open_files()))
+
+
+def crash_with_own_faulthandler(path):
+    have_own_faulthandler(path)
+    abort()
+
+
+def close_all_and_crash(directory):
+    close_all(directory)
+    abort()

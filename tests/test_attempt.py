@@ -43,6 +43,31 @@ class TestATaskOutOfTime:
         ticks(attempt, 15)
         assert attempt.deadline == math.inf
 
+    def test_is_asked_once_where_it_stands_shortly_before(self):
+        attempt = running(timeout=10)
+        assert attempt.asks_at == pytest.approx(9.95)
+        assert [attempt.asks(moment) for moment in (9, 9.96, 9.97, 10)] == [False, True, False, False]
+        assert attempt.asks_at == math.inf
+        assert ticks(attempt, 9.99, 10) == [None, SIGTERM]
+
+    def test_is_asked_in_its_last_tenth_if_it_has_little_time(self):
+        assert running(timeout=0.1).asks_at == pytest.approx(0.09)
+
+    def test_is_asked_according_to_a_timeout_of_its_own(self):
+        attempt = running(timeout=10)
+        attempt.allow(2)
+        assert attempt.asks_at == pytest.approx(1.95)
+
+    @pytest.mark.parametrize('cause', [Cause.HANDED_BACK, Cause.LEASE_LOST])
+    def test_is_not_asked_if_it_is_ended_for_another_cause(self, cause):
+        attempt = running(timeout=10)
+        attempt.end(3, cause, 1)
+        assert not attempt.asks(3)
+        assert not attempt.asks(10)
+
+    def test_is_not_asked_before_it_has_begun(self):
+        assert Attempt(0, 10, 5).asks_at == math.inf
+
     def test_is_signalled_from_the_first_signal_on(self):
         attempt = running()
         seen = [attempt.signalled]

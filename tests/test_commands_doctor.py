@@ -205,5 +205,6 @@ class TestAServer:
         assert abs(facts.clock) < 1  # it is this very machine
 
     def test_that_keeps_nothing_is_a_problem(self, shell, conn, redis_server):
-        found = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)['findings']
+        with emptied(redis_server):
+            found = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)['findings']
         assert [(finding['check'], finding['problem']) for finding in found] == [('persistence', True), ('name', False)]

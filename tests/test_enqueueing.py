@@ -12,6 +12,7 @@ from redis.retry import Retry
 import delayed.logger
 from delayed import _scripts
 from delayed._ledger import MOST_BYTES, MOST_TASKS
+from delayed._producer import Producer
 from delayed.errors import NotAllEnqueued, NotPicklable, WrongType
 from delayed.logger import logger
 from delayed.queue import Queue
@@ -442,6 +443,32 @@ class TestEnqueueManyWhoseReplyIsLost:
         queue.enqueue(task)
         assert waiting(conn) == [task.id]
         assert task.id < 6
+
+
+class TestASignalWhoseHandlerRaisesJustAfterTheReply:
+    @pytest.fixture
+    def interrupted(self, monkeypatch):
+        def interrupt(*_):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Producer, 'answered', interrupt)
+
+    def test_leaves_the_task_its_id_and_a_repetition_adds_it_once(self, conn, interrupted):
+        queue, task = Queue('default', conn), task_of(None)
+        with pytest.raises(KeyboardInterrupt):
+            queue.enqueue(task)
+        assert waiting(conn) == [task.id]
+        queue.enqueue(task)
+        assert waiting(conn) == [task.id]
+        assert task.id not in enqueue(queue, 3)
+
+    def test_leaves_many_their_ids_and_a_repetition_adds_each_once(self, conn, interrupted):
+        queue, tasks = Queue('default', conn), unnumbered(3)
+        with pytest.raises(KeyboardInterrupt):
+            queue.enqueue_many(tasks)
+        queue.enqueue_many(tasks)
+        assert waiting(conn) == ids(tasks)
 
 
 class TestALogThatNobodyReads:

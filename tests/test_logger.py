@@ -147,3 +147,26 @@ class TestSetHandler:
         module.set_handler(logging.StreamHandler(stream))
         module.logger.debug('hello')
         assert stream.getvalue() == 'hello\n'
+
+
+class TestARecord:
+    def test_is_heard_by_nobody_until_there_is_a_handler(self, module):
+        assert not module.is_heard(logging.CRITICAL)
+        module.setup_logger()
+        assert module.is_heard(logging.DEBUG)
+
+    def test_is_heard_by_a_handler_of_its_level(self, module):
+        mine = logging.StreamHandler(io.StringIO())
+        mine.setLevel(logging.WARNING)
+        module.set_handler(mine)
+        assert not module.is_heard(logging.INFO)
+        assert module.is_heard(logging.WARNING)
+
+    def test_is_heard_by_nobody_where_the_logger_has_a_higher_level(self, module):
+        module.setup_logger()
+        module.logger.setLevel(logging.ERROR)
+        assert not module.is_heard(logging.WARNING)
+
+    def test_may_be_heard_above_where_the_program_lets_it_propagate(self, module):
+        module.logger.propagate = True
+        assert module.is_heard(logging.DEBUG)

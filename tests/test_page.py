@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from delayed._page import Outcome, Page, Step
+from delayed._page import Beginning, Outcome, Page, Step
 
 TOKENS = tuple(b'%.3f' % (1_700_000_000_000 + number / 7) for number in range(8))
 
@@ -39,6 +39,22 @@ class TestAPage:
         in_child(note)
         assert (page.slots[0].step, page.slots[0].outcome) == (Step.ENDED, Outcome.FAILED)
         assert (page.slots[1].step, page.slots[1].outcome) == (Step.BEGUN, Outcome.NONE)
+
+    def test_shows_the_monitor_when_a_task_began_and_what_was_used_before(self, page):
+        slot = page.slots[1]
+        slot.tokens = TOKENS
+        beginning = Beginning(1_700_000_000.25, 17.5, 0.125, 0.0625, 38_000_000.0)
+
+        def note():
+            slot.note_beginning(*beginning)
+            slot.step = Step.BEGUN
+
+        assert slot.beginning is None
+        in_child(note)
+        assert slot.beginning == beginning
+        assert (slot.tokens, page.slots[0].beginning) == (TOKENS, None)
+        slot.prepare(())
+        assert slot.beginning is None
 
     def test_shows_a_child_what_its_monitor_noted_after_the_fork(self, page):
         read_end, write_end = os.pipe()

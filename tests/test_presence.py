@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import ConnectionError, ResponseError
 
 from delayed import worker as workers
+from delayed._keys import QueueKeys
 from delayed._presence import Presence
 from waiting import wait_until
 from workers import task
@@ -15,13 +16,14 @@ from workers import task
 class Ledger:
     """Notes what is announced; raises `error` instead, if there is one."""
 
-    def __init__(self, error=None):
+    def __init__(self, error=None, queue='default'):
         self.error, self.announced, self.withdrawn = error, [], []
+        self.keys = QueueKeys(queue)
 
-    def announce(self, name, facts, lasts_ms, first):
+    def announce(self, name, facts, lasts_ms, first, taken):
         if self.error:
             raise self.error
-        self.announced.append((name, json.loads(facts), lasts_ms, first))
+        self.announced.append((name, json.loads(facts), lasts_ms, first, taken))
 
     def withdraw(self, name):
         self.withdrawn.append(name)
@@ -29,18 +31,26 @@ class Ledger:
 
 class TestAPresence:
     def test_tells_its_name_and_since_when_it_has_its_last_tasks(self):
-        presence, ledger = Presence('host:1:ab'), Ledger()
+        presence, ledger = Presence('host:1:ab', ['default']), Ledger()
         for call in range(10):
             presence.took('?host:1:ab:%d' % call, 0.0)
         presence.tell(ledger, 15)
         presence.tell(ledger, 15)
-        (name, facts, lasts_ms, first), (*_, again) = ledger.announced
+        (name, facts, lasts_ms, first, _), (*_, again, _) = ledger.announced
         assert (name, lasts_ms, first, again) == ('host:1:ab', 15_000, True, False)
         assert list(facts['tasks']) == ['2', '3', '4', '5', '6', '7', '8', '9']
         assert facts['up'] >= 0
 
+    def test_tells_each_queue_how_many_tasks_it_took_since_it_told_last(self):
+        presence, first, second = Presence('host:1:ab', ['a', 'b']), Ledger(queue='a'), Ledger(queue='b')
+        for queue in 0, 1, 1:
+            presence.took('host:1:ab:1', 0.0, queue)
+        for ledger in first, second, second:
+            presence.tell(ledger, 15)
+        assert [announced[-1] for announced in first.announced + second.announced] == [1, 2, 0]
+
     def test_is_silent_once_redis_has_refused(self):
-        presence, ledger = Presence('host:1:ab'), Ledger(ResponseError('OOM'))
+        presence, ledger = Presence('host:1:ab', ['default']), Ledger(ResponseError('OOM'))
         presence.tell(ledger, 15)
         ledger.error = None
         presence.tell(ledger, 15)
@@ -49,7 +59,7 @@ class TestAPresence:
 
     def test_does_not_hide_that_redis_is_away(self):
         with pytest.raises(ConnectionError):
-            Presence('host:1:ab').tell(Ledger(ConnectionError('away')), 15)
+            Presence('host:1:ab', ['default']).tell(Ledger(ConnectionError('away')), 15)
 
 
 class TestAWorker:

@@ -5,6 +5,7 @@ import os
 import pickle
 import threading
 import time
+import weakref
 
 import pytest
 import redis
@@ -503,3 +504,11 @@ def test_a_server_that_was_restarted_knows_the_scripts_again(queue, conn):
     conn.script_flush()
     queue.enqueue(task_of(2))
     assert waiting(conn) == [2]
+
+
+def test_a_queue_that_nobody_uses_any_more_is_gone_at_once(conn):
+    queue = Queue('default', conn)
+    queue.enqueue(task_of(1))
+    gone = weakref.ref(queue)
+    del queue
+    assert gone() is None

@@ -117,10 +117,12 @@ class TestGettingStarted:
         with open(output, 'wb') as file, subprocess.Popen([sys.executable, *arguments], stdout=file,
                                                           stderr=subprocess.STDOUT) as worker:
             try:
-                wait_until(lambda: '3 + 4 = 7' in output.read_text(), 'the result')
+                stated = block_with(command).output
+                wait_until(lambda: '3 + 4 = 7' in output.read_text() and (
+                    len(output.read_text().splitlines()) >= len(stated.splitlines())), 'the result')
                 # Two processes write when they come to it.
                 stated, found = (sorted(text.splitlines(), key=lambda line: re.sub(r'\d+', '', line))
-                                 for text in (block_with(command).output, output.read_text()))
+                                 for text in (stated, output.read_text()))
                 assert len(found) == len(stated) and all(map(re.fullmatch, map(like, stated), found))
             finally:
                 worker.send_signal(signal.SIGINT)

@@ -166,6 +166,14 @@ class TestAWorker:
         assert [pid for pid, _ in shop.told(1, 'imported')] == [program.pid]
         stop(program)
 
+    @pytest.mark.skipif(sys.platform != 'linux', reason='the limit of memory is one of Linux')
+    def test_limits_what_a_task_may_use(self, shop):
+        program = shop.start('shop:queue', '--task-max-memory', '1024', '--task-max-cpu', '60',
+                             '--error-handler', 'shop:failed')
+        shop.queue.enqueue(Task(None, 'builtins', 'bytearray', (4 << 30,)))
+        assert shop.told(1, 'MemoryError')
+        stop(program)
+
     @pytest.mark.parametrize(('args', 'known_by'), [
         (['shop:both'], 'queues urgent, default'),
         (['shop:urgent', 'shop:queue'], 'queues urgent, default'),

@@ -24,7 +24,7 @@ from waiting import DEADLINE, wait_until
 
 #: Prints which signals a program finds blocked, ignored and caught.
 SIGNAL_STATE = ('grep', '^Sig[BIC]', '/proc/self/status')
-_MOST_FDS = 256
+_MOST_FDS = 1100  # those of the stacks of children are high
 _lab = None
 
 

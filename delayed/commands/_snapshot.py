@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .._inspect import Census, Inspection, Running, WorkerSeen
-from .._pace import Rate, Wait, rate_of, wait_of
+from .._pace import Rate, Wait, rate_of
 from ..queue import Queue
 from ._output import table
 
@@ -32,10 +32,10 @@ class Snapshot:
         """Looks. Raises what redis-py raises."""
         inspection = Inspection(queue.ledger)
         census, notes = inspection.census(), inspection.notes()
-        wait = wait_of(census.next_id, notes, census.now) if census.waiting else None
+        wait = inspection.wait() if census.waiting else None
         return cls(queue.name, census, inspection.running(most_tasks),
                    [worker for worker in inspection.workers(census.now) if worker.alive], wait,
-                   rate_of(census.last_id, census.enqueued, notes, census.now))
+                   rate_of(notes, census.now))
 
     def as_json(self) -> Dict[str, Any]:
         """Durations are seconds; what is not known is null."""
@@ -44,7 +44,7 @@ class Snapshot:
             'queue': self.queue, 'waiting': census.waiting, 'running': census.dequeued, 'dead': census.dead,
             'overdue': census.overdue, 'notifications': census.notifications,
             'oldest_wait': self.wait and {'at_least': self.wait.at_least, 'at_most': self.wait.at_most},
-            'rate': rate and {'enqueued': rate.enqueued, 'finished': rate.finished, 'over': rate.seconds},
+            'rate': rate and {'enqueued': rate.enqueued, 'taken': rate.taken, 'over': rate.seconds},
             'tasks': [self._task(task) for task in self.running],
             'workers': [{'name': worker.name, 'host': worker.host, 'pid': worker.pid, 'up': worker.up}
                         for worker in self.workers]}
@@ -69,7 +69,7 @@ class Snapshot:
         census, rate = self.census, self.rate
         return (self.queue, str(census.waiting), str(census.dequeued), str(census.dead), _wait(census, self.wait),
                 '-' if rate is None else _per_second(rate.enqueued),
-                '-' if rate is None else _per_second(rate.finished), str(len(self.workers)))
+                '-' if rate is None else _per_second(rate.taken), str(len(self.workers)))
 
     def task_rows(self) -> List[Tuple[str, ...]]:
         return [(

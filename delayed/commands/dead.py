@@ -143,13 +143,17 @@ def _show(args: argparse.Namespace) -> int:
     facts: Dict[str, Any] = {
         'id': letter.id, 'queue': queue.name, 'task': name.id, 'function': name.function, 'reason': letter.reason,
         'set_aside_at': letter.set_aside_at, 'lost_at': list(letter.lost_at), 'bytes': len(letter.payload),
+        'outcome': letter.outcome and letter.outcome.as_fields(),
         'args': None if fields is None else [repr(value) for value in fields[3]],
         'kwargs': None if fields is None else {str(key): repr(value) for key, value in fields[4].items()},
         'timeout': None if fields is None else fields[5] and fields[5] / 1000}
     if args.json:
         say_json(facts)
         return Exit.OK
-    facts.update(set_aside_at=_moment(letter.set_aside_at), lost_at=[_moment(moment) for moment in letter.lost_at])
+    facts.update(set_aside_at=_moment(letter.set_aside_at), lost_at=[_moment(moment) for moment in letter.lost_at],
+                 outcome=letter.outcome and str(letter.outcome))
+    if letter.outcome is not None:
+        facts.update(note=letter.outcome.note, stack=letter.outcome.stack)
     if fields is None:
         facts['args'] = facts['kwargs'] = 'not shown: they are no plain data'
         facts['begins with'] = repr(letter.payload[:60])

@@ -9,9 +9,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Iterator, List, Sequence
 
-from ._exit import Exit
+from ._exit import Exit, Failed
 from ._options import described, flag, natural, option, seconds
-from ._output import add_json, columns_of, say, say_json
+from ._output import add_json, columns_of, printable, say, say_json
 from ._queues import add_queues, find_queues
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
 Shows what waits, what runs where, what was set aside, and how fast it goes.
 
 oldest  how long the oldest task has waited; with >, it may be longer
-in/s    tasks enqueued, and out/s, tasks ended, per second, of late
+in/s    tasks enqueued or put back, and out/s, taken by workers, per second, of
+        late
 since   how long a worker has had a task; - where nobody has told it yet
 lease   when the task comes back unless its worker renews its claim; `over`: it
         is lost, and comes back with the next sweep
@@ -44,11 +45,16 @@ do not sweep, are not counted.''', '''
     option(parser, '--tasks', type=natural, metavar='N', default=20, env='DELAYED_STATUS_TASKS',
            help='show N running tasks of each queue at most')
     flag(parser, '--workers', env='DELAYED_STATUS_WORKERS', help='list the workers, too')
+    option(parser, '--stack', type=natural, metavar='PID', env=None, shown='not shown',
+           help='instead: where the tasks of a worker of this machine stand right now, line by line; they are not '
+                'stopped (Linux)')
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.stack is not None:
+        return _stacks(args)
     queues = find_queues(args)
     if not args.watch:
         _show(args, queues)
@@ -62,6 +68,25 @@ def run(args: argparse.Namespace) -> int:
         pass  # this is how it is meant to end
     finally:
         wakeup.close()
+    return Exit.OK
+
+
+def _stacks(args: argparse.Namespace) -> int:
+    from .._stacks import live_stacks
+    try:
+        found = live_stacks(args.stack)
+    except FileNotFoundError:
+        raise Failed('there is no process %d on this machine, or nothing tells of it' % args.stack) from None
+    except PermissionError:
+        raise Failed("process %d is another user's" % args.stack) from None
+    if args.json:
+        say_json({'pid': args.stack, 'children': [{'pid': pid, 'stack': stack} for pid, stack in found.items()]})
+    elif not found:
+        raise Failed('process %d is no worker that runs tasks' % args.stack)
+    for pid, stack in () if args.json else found.items():
+        say('child %d' % pid)
+        for line in stack.splitlines():
+            say('  ' + printable(line))
     return Exit.OK
 
 

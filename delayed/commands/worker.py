@@ -87,6 +87,10 @@ def _add_tasks(parser: Any) -> None:
            env='DELAYED_SWEEP_INTERVAL', help='look for lost tasks so often; none: never')
     option(group, '--max-losses', type=natural, metavar='N', default=3, env='DELAYED_MAX_LOSSES',
            help='set a task aside that was lost so often; 0: never')
+    option(group, '--task-max-cpu', type=seconds, metavar='SECONDS', env='DELAYED_TASK_MAX_CPU', shown='no limit',
+           help='end a task that has used so much processor time, rounded up to the next second of its process')
+    option(group, '--task-max-memory', type=positive, metavar='MB', env='DELAYED_TASK_MAX_MEMORY', shown='no limit',
+           help='a task whose process would have more data than so many MB gets a MemoryError (Linux)')
     option(group, '--on-crash', choices=('fail', 'requeue'), default='fail', env='DELAYED_ON_CRASH',
            help='a task whose process crashes has failed, or runs again')
     option(group, '--on-partition', choices=('wait', 'kill'), default='wait', env='DELAYED_ON_PARTITION',
@@ -144,7 +148,8 @@ def _worker(args: argparse.Namespace) -> Worker:
         raise InvalidArgument('the environment variable DELAYED_WORKER must be forked or preforked, not %r' % kind)
     make: Callable[..., Worker] = worker.ForkedWorker if kind == 'forked' else worker.PreforkedWorker
     options: Dict[str, Any] = {name: getattr(args, name) for name in (
-        'lease', 'sweep_interval', 'max_losses', 'stop_timeout', 'on_crash', 'on_partition', 'max_tasks', 'max_rss')}
+        'lease', 'sweep_interval', 'max_losses', 'stop_timeout', 'on_crash', 'on_partition', 'max_tasks', 'max_rss',
+        'task_max_cpu', 'task_max_memory')}
     weights = _weights_of(args, queues)
     return make(dict(zip(queues, weights)) if weights else queues, args.kill_timeout, _function(args.success_handler),
                 _function(args.error_handler), preload=[str(name) for name in args.preload], **options)

@@ -1,15 +1,17 @@
 -- Notes that a worker is alive and what it tells of itself, and how far the queue has come: for operators.
--- KEYS[1]  workers   hash: name of a worker -> when it told last, how long that holds (ms), and JSON of its own
--- KEYS[2]  pace      list, newest first: from when to when (Unix ms) a queue had which last id, and how many unfinished
--- KEYS[3]  id        string: the last id handed out
--- KEYS[4]  enqueued  sorted set: payload -> allowance (ms)
+-- KEYS[1]  workers  hash: name of a worker -> when it told last, how long that holds (ms), and JSON of its own
+-- KEYS[2]  pace     list, newest first: from when to when (Unix ms) a payload was the last of those that wait, how many
+--                   workers had taken by then, how many waited; and in a second line that payload, empty for none
+-- KEYS[3]  waiting  list of payloads, next on the left
 -- ARGV[1]  name of the worker
 -- ARGV[2]  how long it holds (ms)
 -- ARGV[3]  JSON
 -- ARGV[4]  `first`: the worker has just begun; so those that told nothing for long are forgotten. Else `again`
+-- ARGV[5]  how many tasks it has taken since it told last
 -- Returns  1
--- A repetition, or a crash before or after, does no harm. Both keys expire. The list is kept below some hundred: of what
--- is older, every second entry goes.
+-- A repetition counts what was taken twice; else it, or a crash before or after, does no harm. Both keys expire. A payload
+-- of more than 2 KB is not kept: `?` stands for it. The list is kept below some hundred: of what is older, every second
+-- entry goes.
 local workers, pace, now = KEYS[1], KEYS[2], now_ms()
 redis.call('hdel', workers, ARGV[1])
 if ARGV[4] == 'first' then
@@ -24,17 +26,20 @@ end
 redis.call('hset', workers, ARGV[1], string.format('%s %s %s', score_text(now), ARGV[2], ARGV[3]))
 redis.call('pexpire', workers, math.max(redis.call('pttl', workers), tonumber(ARGV[2]) * 10))
 
-local id, unfinished = redis.call('get', KEYS[3]) or '0', redis.call('zcard', KEYS[4])
-local newest = redis.call('lindex', pace, 0) or ''
-local since, till, last_id, last_unfinished = string.match(newest, '^(%S+) (%S+) (%S+) (%S+)$')
+local function entry(since, till, taken, count, last)
+    return string.format('%s %s %.0f %s\n', since, till, taken, count) .. last
+end
+local since, till, taken, count, last =
+    string.match(redis.call('lindex', pace, 0) or '', '^(%S+) (%S+) (%S+) (%S+)\n(.*)$')
+taken = (taken or 0) + ARGV[5]
 if till and now >= tonumber(till) and now - tonumber(till) < 2000 then
+    redis.call('lset', pace, 0, entry(since, till, taken, count, last))
     return 1
 end
-if last_id == id and tonumber(last_unfinished) == unfinished then
-    redis.call('lset', pace, 0, string.format('%s %s %s %s', since, score_text(now), id, unfinished))
-else
-    redis.call('lpush', pace, string.format('%s %s %s %s', score_text(now), score_text(now), id, unfinished))
-end
+local newest = redis.call('lindex', KEYS[3], -1) or ''
+newest = #newest > 2048 and '?' or newest
+redis.call('lpush', pace, entry(last == newest and since or score_text(now), score_text(now), taken,
+    redis.call('llen', KEYS[3]), newest))
 if redis.call('llen', pace) > 300 then
     local entries = redis.call('lrange', pace, 100, -1)
     redis.call('ltrim', pace, 0, 99)

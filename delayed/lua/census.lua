@@ -7,12 +7,11 @@
 -- KEYS[6]  losses         hash: payload -> when it was lost
 -- KEYS[7]  dead           sorted set: dead letter -> when it was set aside (Unix ms, unique: its id)
 -- KEYS[8]  id             string: the last id handed out
--- ARGV[1]  how many bytes of the next payload are sent
+-- ARGV     none
 -- Returns  {now (Unix ms), how many wait, notifications, enqueued, dequeued, renewed leases, lost tasks, dead letters,
---          dequeued ones whose lease has ended, last id, first bytes of the payload that is next or empty}
+--          dequeued ones whose lease has ended, last id}
 -- It only reads.
 local now = score_text(now_ms())
 return {now, redis.call('llen', KEYS[1]), redis.call('llen', KEYS[2]), redis.call('zcard', KEYS[3]),
     redis.call('zcard', KEYS[4]), redis.call('hlen', KEYS[5]), redis.call('hlen', KEYS[6]), redis.call('zcard', KEYS[7]),
-    redis.call('zcount', KEYS[4], '-inf', now), redis.call('get', KEYS[8]) or '0',
-    string.sub(redis.call('lindex', KEYS[1], 0) or '', 1, tonumber(ARGV[1]))}
+    redis.call('zcount', KEYS[4], '-inf', now), redis.call('get', KEYS[8]) or '0'}

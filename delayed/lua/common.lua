@@ -99,30 +99,34 @@ local function release(waiting, notifications, enqueued, dequeued, leases, losse
     return score and 1 or 2
 end
 
--- Sets a task aside: out of `enqueued`, into `dead`, under a score of its own, which is the dead letter's id.
-local function bury(enqueued, losses, dead, payload, reason, default_allowance)
+-- Sets a task aside: out of `enqueued`, into `dead`, under a score of its own, which is the dead letter's id. `record`: how
+-- the task ended, as JSON; empty: nobody saw it.
+local function bury(enqueued, losses, dead, payload, reason, default_allowance, record)
     local id = now_ms()
     while redis.call('zcount', dead, score_text(id), score_text(id)) > 0 do
         id = id + 0.001
     end
     local allowance = redis.call('zscore', enqueued, payload) or default_allowance
     local lost_at = redis.call('hget', losses, payload) or ''
-    local header = cjson.encode({reason = reason, lost_at = lost_at, allowance = allowance})
-    redis.call('zadd', dead, score_text(id), header .. '\n' .. payload)
+    local header = {reason = reason, lost_at = lost_at, allowance = allowance}
+    if record ~= '' then
+        header.outcome = record
+    end
+    redis.call('zadd', dead, score_text(id), cjson.encode(header) .. '\n' .. payload)
     redis.call('zrem', enqueued, payload)
     redis.call('hdel', losses, payload)
 end
 
 -- Counts one more loss of a task that no longer is in `dequeued`, and puts it in front of the list or, when it has
 -- been lost `max_losses` times, aside. Returns whether it waits again.
-local function lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, default_allowance)
+local function lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, default_allowance, record)
     local times = redis.call('hget', losses, payload)
     times = (times and times .. ',' or '') .. string.format('%.0f', math.floor(now_ms()))
     local _, commas = string.gsub(times, ',', '')
     redis.call('hset', losses, payload, times)
     if max_losses > 0 and commas + 1 >= max_losses then
         bury(enqueued, losses, dead, payload, string.format(
-            'it was lost %d times: each time, the processes that ran it died or froze', commas + 1), default_allowance)
+            'it was lost %d times: each time, the processes that ran it died or froze', commas + 1), default_allowance, record)
         return false
     end
     redis.call('lpush', waiting, payload)

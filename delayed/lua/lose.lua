@@ -10,6 +10,7 @@
 -- ARGV[2]  tokens, separated by spaces
 -- ARGV[3]  how many losses set a task aside; 0: none do
 -- ARGV[4]  default allowance (ms)
+-- ARGV[5]  how the task ended, as JSON; empty: nobody saw it
 -- Returns  1: it waits again; 2: it is set aside; 0: it was no longer this caller's
 -- A repetition finds nothing to do. A crash before leaves the task dequeued, one after leaves it waiting or dead.
 local score = held(KEYS[4], ARGV[1], ARGV[2])
@@ -17,4 +18,5 @@ if not score then
     return 0
 end
 end_lease(KEYS[4], KEYS[5], ARGV[1], score)
-return lose(KEYS[1], KEYS[2], KEYS[3], KEYS[6], KEYS[7], ARGV[1], tonumber(ARGV[3]), ARGV[4]) and 1 or 2
+local waits = lose(KEYS[1], KEYS[2], KEYS[3], KEYS[6], KEYS[7], ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5])
+return waits and 1 or 2

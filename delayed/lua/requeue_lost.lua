@@ -50,7 +50,7 @@ for count = 1, most + 1 do
             redis.call('lpush', waiting, payload)
             redis.call('lpush', notifications, '1')
         else
-            waits = lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, ARGV[7])
+            waits = lose(waiting, notifications, enqueued, losses, dead, payload, max_losses, ARGV[7], '')
         end
         if #told < tonumber(ARGV[10]) then
             told[#told + 1] = {string.sub(payload, 1, 500), renewed or '', waits and 1 or 0}

@@ -8,6 +8,7 @@
 -- ARGV[2]  tokens, separated by spaces; empty: by payload alone
 -- ARGV[3]  reason
 -- ARGV[4]  default allowance (ms)
+-- ARGV[5]  how the task ended, as JSON; empty: nobody saw it
 -- Returns  1, or 0 where it was not dequeued (or no longer by this caller)
 -- A repetition finds nothing to do. A crash before leaves the task dequeued, one after leaves it dead.
 local score = held(KEYS[2], ARGV[1], ARGV[2])
@@ -15,5 +16,5 @@ if not score then
     return 0
 end
 end_lease(KEYS[2], KEYS[3], ARGV[1], score)
-bury(KEYS[1], KEYS[4], KEYS[5], ARGV[1], ARGV[3], ARGV[4])
+bury(KEYS[1], KEYS[4], KEYS[5], ARGV[1], ARGV[3], ARGV[4], ARGV[5])
 return 1

@@ -15,15 +15,14 @@ class TestCensus:
                    dequeued={D: now - 1000, b'e': now + 60_000}, losses={D: '1'}, dead={HEADER + A: 5}, id='17')
         held = bench.holds()
         with bench.measured() as moments:
-            moment, *counts, head = bench.run('census', 1)
+            moment, *counts = bench.run('census')
         assert moments.before - 1 <= float(moment) <= moments.after + 1
         assert list(map(int, counts)) == [3, 2, 4, 2, 1, 1, 1, 1, 17]
-        assert head == A[:1]
         assert bench.holds() == held
 
     def test_of_nothing_is_all_zeros(self, bench):
-        _, *counts, head = bench.run('census', 100)
-        assert (list(map(int, counts)), head) == ([0] * 9, b'')
+        _, *counts = bench.run('census')
+        assert list(map(int, counts)) == [0] * 9
 
 
 class TestPeek:
@@ -99,20 +98,21 @@ def test_scores_are_told_as_tokens_are(bench):
     assert bench.run('peek', 0, 1, 9, 9)[1][2] == text(1795445657871.77)
 
 
-def pace_of(*ages_and_counts, now):
-    """Entries, newest first, of (age in ms of its beginning and end, last id, how many unfinished)."""
-    return ['%.3f %.3f %d %d' % (now - begin, now - end, last_id, unfinished)
-            for begin, end, last_id, unfinished in ages_and_counts]
+def note(now, since, till, payload, taken=0, count=1):
+    """A note of so many ms ago."""
+    return b'%.3f %.3f %d %d\n' % (now - since, now - till, taken, count) + payload
 
 
-def entries(bench):
-    return [[float(field) for field in entry.split()] for entry in bench.conn.lrange('pace', 0, -1)]
+def notes(bench):
+    """(since, till, taken, count, payload) of each, newest first."""
+    entries = (entry.split(b'\n', 1) for entry in bench.conn.lrange('pace', 0, -1))
+    return [(*map(float, numbers.split()), payload) for numbers, payload in entries]
 
 
 class TestAnnounce:
     def test_notes_the_worker_and_when_it_told(self, bench):
         with bench.measured() as moments:
-            bench.run('announce', 'host:1:ab', 15_000, '{"up": 1}', 'again')
+            bench.run('announce', 'host:1:ab', 15_000, '{"up": 1}', 'again', 0)
         (name, text), = bench.conn.hgetall('workers').items()
         told, holds, facts = text.split(b' ', 2)
         assert (name, holds, facts) == (b'host:1:ab', b'15000', b'{"up": 1}')
@@ -120,57 +120,87 @@ class TestAnnounce:
         assert 100_000 < bench.conn.pttl('workers') <= 150_000
 
     def test_of_a_short_lease_does_not_shorten_the_others(self, bench):
-        bench.run('announce', 'a', 60_000, '{}', 'again')
-        bench.run('announce', 'b', 1000, '{}', 'again')
+        bench.run('announce', 'a', 60_000, '{}', 'again', 0)
+        bench.run('announce', 'b', 1000, '{}', 'again', 0)
         assert bench.conn.pttl('workers') > 500_000
 
     def test_forgets_the_dead_when_a_worker_begins(self, bench):
         now = bench.now()
         bench.give(workers={'dead': '%.3f 1000 {}' % (now - 11_000), 'late': '%.3f 1000 {}' % (now - 9000)})
-        bench.run('announce', 'a', 1000, '{}', 'again')
+        bench.run('announce', 'a', 1000, '{}', 'again', 0)
         assert bench.conn.hkeys('workers') == [b'dead', b'late', b'a']
-        bench.run('announce', 'a', 1000, '{}', 'first')
+        bench.run('announce', 'a', 1000, '{}', 'first', 0)
         assert set(bench.conn.hkeys('workers')) == {b'late', b'a'}
 
-    def test_notes_the_pace_each_two_seconds(self, bench):
-        bench.give(id='17', enqueued={A: 1, B: 2})
+    def test_notes_the_pace_each_two_seconds_and_counts_all_the_time(self, bench):
+        bench.give(waiting=[A, B])
         for _ in range(2):
-            bench.run('announce', 'a', 1000, '{}', 'again')
-        (since, till, *counts), = entries(bench)
-        assert (since, counts) == (till, [17, 2])
+            bench.run('announce', 'a', 1000, '{}', 'again', 3)
+        (since, till, *counts), = notes(bench)
+        assert (since, counts) == (till, [6, 2, B])
         now = bench.now()
-        bench.give(pace=pace_of((5000, 3000, 16, 1), now=now))
-        bench.run('announce', 'a', 1000, '{}', 'again')
-        (newest, *_, last_id, unfinished), (_, till, *_) = entries(bench)
-        assert (last_id, unfinished) == (17, 2)
+        bench.give(waiting=[A, B, C], pace=[note(now, 5000, 3000, B, taken=6, count=2)])
+        bench.run('announce', 'a', 1000, '{}', 'again', 1)
+        (newest, *_, taken, count, payload), (_, till, *_) = notes(bench)
+        assert (taken, count, payload) == (7, 3, C)
         assert newest >= now > till
 
-    def test_lengthens_the_last_entry_where_nothing_happened(self, bench):
+    def test_keeps_since_when_a_payload_is_the_last(self, bench):
         now = bench.now()
-        bench.give(id='17', enqueued={A: 1}, pace=pace_of((5000, 3000, 17, 1), now=now))
-        bench.run('announce', 'a', 1000, '{}', 'again')
-        (since, till, *counts), = entries(bench)
-        assert (since, counts) == (pytest.approx(now - 5000, abs=1), [17, 1])
-        assert till >= now - 1
+        bench.give(waiting=[A], pace=[note(now, 5000, 3000, A)])
+        bench.run('announce', 'a', 1000, '{}', 'again', 0)
+        (since, till, *_), _ = notes(bench)
+        assert (since, till >= now - 1) == (pytest.approx(now - 5000, abs=1), True)
+
+    @pytest.mark.parametrize('waiting, payload', [([], b''), ([b'x' * 2049], b'?'), ([b'x' * 2048], b'x' * 2048)])
+    def test_keeps_no_large_payload(self, bench, waiting, payload):
+        bench.give(waiting=waiting)
+        bench.run('announce', 'a', 1000, '{}', 'again', 0)
+        assert notes(bench)[0][-1] == payload
 
     def test_thins_what_is_old(self, bench):
         now = bench.now()
-        bench.give(id='1000', pace=pace_of(*((age * 3000, age * 3000, 400 - age, 1) for age in range(1, 301)), now=now))
-        bench.run('announce', 'a', 1000, '{}', 'again')
-        ids = [entry[2] for entry in entries(bench)]
-        assert ids[:100] == [1000, *range(399, 300, -1)]
-        assert ids[100:] == list(range(300, 99, -2))
+        bench.give(pace=[note(now, age * 3000, age * 3000, b'', taken=400 - age) for age in range(1, 301)])
+        bench.run('announce', 'a', 1000, '{}', 'again', 1)
+        taken = [entry[2] for entry in notes(bench)]
+        assert taken[:100] == [400, *range(399, 300, -1)]
+        assert taken[100:] == list(range(300, 99, -2))
 
     @on_the_real_server
     def test_works_on_a_full_server(self, bench, full):
         full()
-        assert bench.run('announce', 'a', 1000, '{}', 'first') == 1
+        assert bench.run('announce', 'a', 1000, '{}', 'first', 0) == 1
 
     @on_the_real_server
     def test_survives_a_clock_that_was_set_back(self, bench):
-        bench.give(id='17', pace=pace_of((-50_000, -60_000, 17, 0), now=bench.now()))
-        bench.run('announce', 'a', 1000, '{}', 'again')
-        assert entries(bench)[0][1] <= bench.now() + 1
+        bench.give(pace=[note(bench.now(), -50_000, -60_000, b'')])
+        bench.run('announce', 'a', 1000, '{}', 'again', 0)
+        assert notes(bench)[0][1] <= bench.now() + 1
+
+
+class TestOldest:
+    def look(self, bench, *entries, now):
+        """How many ms ago the answers are."""
+        bench.give(pace=[note(now, *entry) for entry in entries])
+        moment, *answers = bench.run('oldest')
+        assert float(moment) >= now - 1
+        return [answer and round(now - float(answer)) for answer in answers]
+
+    def test_bounds_the_wait_by_what_waits_still_and_what_is_gone(self, bench):
+        bench.give(enqueued={A: 1, B: 2, C: 3}, dequeued={C: 1000})
+        now = bench.now()
+        assert self.look(bench, (2000, 1000, B), (6000, 4000, A), (9000, 7000, C), now=now) == [6000, 7000]
+        assert self.look(bench, (2000, 1000, B), (6000, 4000, A), now=now) == [6000, b'']
+        assert self.look(bench, (2000, 1000, D), (6000, 4000, A), now=now) == [b'', 1000]
+        assert self.look(bench, (2000, 1000, B), (6000, 4000, b''), (9000, 7000, A), now=now) == [2000, 4000]
+
+    def test_passes_over_large_payloads(self, bench):
+        bench.give(enqueued={A: 1})
+        assert self.look(bench, (2000, 1000, b'?'), (6000, 4000, A), now=bench.now()) == [6000, b'']
+
+    def test_of_no_notes_is_unknown(self, bench):
+        assert bench.run('oldest')[1:] == [b'', b'']
+        assert bench.holds() == {}
 
 
 @on_the_real_server  # fakeredis has no sha1hex

@@ -170,6 +170,7 @@ class TestAWaitForSeveralSlots:
         assert wait_apart(places, 0.05, no_failure) is None
 
     def test_goes_on_for_the_others_if_one_cannot_be_asked(self, cluster, places):
+        assert wait_apart(places, 0.05, no_failure) is None  # Redis 5 refuses fractions, once
         cluster.client().set(places[1].key, 'no list')
         failed = []
         with beside(lambda: cluster.client().rpush(places[4].key, '1')):

@@ -1,0 +1,205 @@
+"""The black box: makes the record of each task's end, in its child, or in the monitor where the child died."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import socket
+import time
+import traceback
+from functools import partial
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from . import _page
+from ._attempt import Cause
+from ._child import Child, Exit
+from ._describe import without_arguments
+from ._limits import Limits
+from ._memory import MEGABYTE, PEAK_UNIT
+from ._memory_kills import MemoryKills
+from ._page import Beginning, Slot, Step
+from ._stacks import current_stacks
+from ._usage import usage_of, usage_of_programs
+from .outcome import LONGEST_STACK_IN_REDIS, Kind, Outcome
+from .task import Task
+
+#: Raised by what a process itself has done, its libraries included.
+_FAULTS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS,
+                     signal.SIGTRAP))
+#: Those at which `faulthandler` writes the stacks.
+_WITH_STACKS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL))
+_BY_CAUSE = {
+    Cause.TIMED_OUT: Kind.TIMED_OUT,
+    Cause.NOT_RECEIVED: Kind.NOT_RECEIVED,
+    Cause.HANDED_BACK: Kind.HANDED_BACK,
+    Cause.LEASE_LOST: Kind.LEASE_LOST,
+}
+_BY_OUTCOME = {
+    _page.Outcome.FINISHED: Kind.FINISHED,
+    _page.Outcome.FAILED: Kind.FAILED,
+    _page.Outcome.UNREADABLE: Kind.UNREADABLE,
+    _page.Outcome.NOT_LOADABLE: Kind.NOT_LOADABLE,
+}
+#: No program is started and waited for in less, in seconds: after so short a task nobody asks what programs used.
+_TOO_SHORT_FOR_PROGRAMS = 0.0005
+#: A process that died with so much of its memory limit was short of it, most likely.
+_NEARLY_ALL = 0.8
+
+#: A task's id, module and function.
+Name = Tuple[Any, str, str]
+#: Calls the error handler.
+Failed = Callable[[Task, Optional[int], Any], None]
+
+
+def name_of_worker(pid: int) -> str:
+    return '%s:%d' % (socket.gethostname(), pid)
+
+
+class Recorder:
+    """In a child. `queue_name`: that of the queue with a number. `worker`: whose child, as `host:pid`."""
+
+    def __init__(self, queue_name: Callable[[int], str], worker: str, limits: Limits) -> None:
+        self._queue_name = queue_name
+        self._where = worker, os.getpid()
+        self._limits = limits
+        self._programs = 0.0, 0.0  # seconds of processor time of the programs that tasks have started
+        self._began = 0.0
+        self._slot: Optional[Slot] = None
+        self._beginning = 0.0, 0.0, 0.0, 0.0, 0.0
+
+    def begin(self, slot: Slot) -> None:
+        """A task begins: notes on the page what must be known if this process dies in it."""
+        now = time.monotonic()
+        if self._slot is not None and now - self._began > _TOO_SHORT_FOR_PROGRAMS:
+            self._programs = usage_of_programs()[:2]
+        self._began, self._slot = now, slot
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        user, system = self._programs
+        self._beginning = (time.time(), now, spent.ru_utime + user, spent.ru_stime + system,
+                           spent.ru_maxrss * PEAK_UNIT)
+        slot.note_beginning(*self._beginning)
+
+    def finished(self, task: Task) -> None:
+        """The task that began last has returned: its record is made if somebody asks for it."""
+        task.make_outcome = self._at_this_moment(Kind.FINISHED, task)
+
+    def ended(self, kind: Kind, task: Optional[Task], stack: Optional[str] = None,
+              limit: Optional[str] = None) -> Outcome:
+        """The record of the task that began last, at this moment."""
+        return self._at_this_moment(kind, task, stack, limit)()
+
+    def _at_this_moment(self, kind: Kind, task: Optional[Task], stack: Optional[str] = None,
+                        limit: Optional[str] = None) -> Callable[[], Outcome]:
+        now = time.monotonic()
+        if now - self._began > _TOO_SHORT_FOR_PROGRAMS:
+            self._programs = usage_of_programs()[:2]
+        slot = self._slot
+        assert slot is not None
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        return partial(_outcome_in_child, kind, _name_of(task), self._beginning, now, spent, self._programs,
+                       (self._queue_name(slot.queue), *self._where), stack, limit)
+
+    def failed(self, task: Task, error: BaseException) -> Outcome:
+        """The record of a task that raised `error`."""
+        limit = self._limits.exceeded_by(error)
+        return self.ended(Kind.OVER_LIMIT if limit else Kind.FAILED, task, limit=limit)
+
+    def cannot_run(self, kind: Kind, task: Optional[Task], error: BaseException) -> Outcome:
+        """The record of a task that is set aside for `error`, with its traceback."""
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        return self.ended(kind, task, ''.join(lines)[-LONGEST_STACK_IN_REDIS:])
+
+    def before(self, failed: Failed) -> Failed:
+        """`failed` as an orphan calls it, from a thread of its own: its task is out of time, and its monitor dead."""
+        def tell(task: Task, kill_signal: Optional[int], exc_info: Any) -> None:
+            task.outcome = self.ended(Kind.TIMED_OUT, task, current_stacks())
+            failed(task, kill_signal, exc_info)
+
+        return tell
+
+
+class BlackBox:
+    """In the monitor."""
+
+    def __init__(self, queue_name: Callable[[int], str], limits: Limits) -> None:
+        self._queue_name = queue_name
+        self._worker = name_of_worker(os.getpid())
+        self._limits = limits
+        self._kills = MemoryKills()
+
+    def open(self, child: Child, slot: Slot, payload: bytes, cause: Optional[Cause], exited: Exit) -> Outcome:
+        """The record of a task whose child is dead, but not yet forgotten. `cause`: why the monitor ended it."""
+        kind = judge_kind(slot.step, slot.outcome, cause, exited.signum, self._limits)
+        name = _name_of(without_arguments(payload))
+        used = _used(slot.beginning, time.monotonic(), *(exited.usage or (None, None, None)))
+        return Outcome(
+            kind, **_names(name), queue=self._queue_name(slot.queue), worker=self._worker,
+            child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
+            limit='task_max_cpu' if kind is Kind.OVER_LIMIT else None, note=self._note(kind, child, exited),
+            stack=_stack(kind, child, exited))
+
+    def _note(self, kind: Kind, child: Child, exited: Exit) -> Optional[str]:
+        if exited.signum == signal.SIGKILL and not child.was_killed_by_us:
+            return self._kills.why_killed()
+        if kind is Kind.CRASHED and self._limits.memory is not None and exited.usage is not None:
+            if exited.usage.peak_rss > _NEARLY_ALL * self._limits.memory * MEGABYTE:
+                return 'for want of the memory that task_max_memory allows, most likely'
+        if kind is Kind.CRASHED and faulthandler.is_enabled() and exited.signum in _WITH_STACKS:
+            return "its stack went to where the program's own faulthandler writes"
+        return None
+
+
+def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signum: Optional[int],
+               limits: Limits) -> Kind:
+    """What a task's end is called whose child died by `signum` (`None`: it exited), having come so far."""
+    if step is Step.ENDED:
+        return _BY_OUTCOME[outcome]
+    if cause is not None:
+        return _BY_CAUSE[cause]
+    if step < Step.BEGUN:
+        return Kind.HANDED_BACK
+    if signum is None:
+        return Kind.EXITED
+    if signum == signal.SIGXCPU and limits.cpu is not None:
+        return Kind.OVER_LIMIT
+    return Kind.CRASHED if signum in _FAULTS else Kind.KILLED
+
+
+def _outcome_in_child(kind: Kind, name: Optional[Name], beginning: Tuple[float, float, float, float, float], now: float,
+                      spent: resource.struct_rusage, programs: Tuple[float, float], where: Tuple[str, str, int],
+                      stack: Optional[str], limit: Optional[str]) -> Outcome:
+    queue, worker, child_pid = where
+    own = usage_of(spent)
+    used = _used(Beginning(*beginning), now, own.user + programs[0], own.system + programs[1], own.peak_rss)
+    return Outcome(kind, **_names(name), queue=queue, worker=worker, child_pid=child_pid, **used, limit=limit,
+                   stack=stack)
+
+
+def _name_of(task: Optional[Task]) -> Optional[Name]:
+    return None if task is None else (task.id, task.module_name, task.func_name)
+
+
+def _names(name: Optional[Name]) -> Dict[str, Any]:
+    return {} if name is None else {'task_id': name[0], 'function': '%s.%s' % name[1:]}
+
+
+def _used(beginning: Optional[Beginning], now: float, user: Optional[float], system: Optional[float],
+          peak_rss: Optional[int]) -> Dict[str, Any]:
+    """What was used from the beginning of a task until `now` (monotonic); the others are of all the process' life."""
+    if beginning is None:
+        return {'peak_rss': peak_rss}
+    used: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
+                            'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
+    if user is not None and system is not None:  # the kernel's figures may go back by some microseconds
+        used.update(user_seconds=max(0.0, user - beginning.user), system_seconds=max(0.0, system - beginning.system))
+    return used
+
+
+def _stack(kind: Kind, child: Child, exited: Exit) -> Optional[str]:
+    if kind is Kind.OVER_LIMIT:
+        return child.stacks.content
+    if kind is Kind.TIMED_OUT:
+        return child.stacks.answer
+    return child.stacks.crash if exited.signum in _WITH_STACKS else None

@@ -1,0 +1,100 @@
+"""How one run of a task ended: what it used, and where it stood."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Dict, Optional
+
+#: What is kept of a stack, in characters; some programs have a hundred threads. And what of it goes to Redis.
+LONGEST_STACK, LONGEST_STACK_IN_REDIS = 60_000, 8_000
+
+
+class Kind(enum.Enum):
+    """How it ended; the values are the words of the log."""
+
+    FINISHED = 'finished'
+    FAILED = 'failed'  # it raised
+    EXITED = 'ended its process'  # by `os._exit`
+    TIMED_OUT = 'timed out'
+    OVER_LIMIT = 'exceeded its limit'  # `Outcome.limit` names it
+    KILLED = 'was killed'  # by a signal that neither the worker sent nor a fault raised
+    CRASHED = 'crashed'  # by a fault: SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP
+    UNREADABLE = 'cannot be read'
+    NOT_LOADABLE = 'cannot be loaded'
+    NOT_RECEIVED = 'was not received by its child in time'
+    HANDED_BACK = 'was handed back'  # the worker was to stop at once, or its child died before the task began
+    LEASE_LOST = 'lost its lease'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The record of one run.
+
+    kind: how it ended.
+    task_id, function: which task; `None` where its bytes do not say. The function is `module.name`.
+    queue, worker, child_pid: where it ran; the worker is `host:pid`.
+    started_at: Unix seconds by the clock of the worker's machine, or `None` if it did not begin.
+    run_seconds: from the first byte that was read to the end of the function, or of its process.
+    user_seconds, system_seconds: processor time of the task and of the programs that it started and waited for; `None`
+        where nobody can tell, as when the program ignores SIGCHLD.
+    peak_rss: the most memory that its process ever had, in bytes. A pre-forked child keeps its process:
+        `peak_rss_before` is what it was when the task began; the task has raised it if they differ.
+    exit_code, signal: how its process ended, if it did.
+    limit: which of the worker's options it exceeded, `task_max_cpu` or `task_max_memory`.
+    note: what else is known, as a sentence.
+    stack: where it stood. If its process died for want of time, by a limit or by a crash: the stack of every thread.
+        If the task is set aside: the traceback.
+    """
+
+    kind: Kind
+    task_id: Optional[int] = None
+    function: Optional[str] = None
+    queue: Optional[str] = None
+    worker: Optional[str] = None
+    child_pid: Optional[int] = None
+    started_at: Optional[float] = None
+    run_seconds: Optional[float] = None
+    user_seconds: Optional[float] = None
+    system_seconds: Optional[float] = None
+    peak_rss: Optional[int] = None
+    peak_rss_before: Optional[int] = None
+    exit_code: Optional[int] = None
+    signal: Optional[int] = None
+    limit: Optional[str] = None
+    note: Optional[str] = None
+    stack: Optional[str] = None
+
+    def __str__(self) -> str:
+        """One line, as the log has it behind the task's name. The stack is left out."""
+        text = self.kind.value if self.limit is None else '%s %s' % (self.kind.value, self.limit)
+        if self.run_seconds is not None:
+            text += ' after %.3f s' % self.run_seconds
+        figures = []
+        if self.user_seconds is not None and self.system_seconds is not None:
+            figures.append('CPU %.3f s user, %.3f s system' % (self.user_seconds, self.system_seconds))
+        if self.peak_rss is not None:
+            figures.append('peak RSS %.1f MB' % (self.peak_rss / 1e6))
+        return '%s (%s)' % (text, '; '.join(figures)) if figures else text
+
+    def as_fields(self) -> Dict[str, Any]:
+        """What is known, as plain data: the fields of the log's record. `outcome` is the kind's word."""
+        found = {name: value for name, value in vars(self).items() if value is not None and name != 'kind'}
+        return {'outcome': self.kind.value, **found}
+
+    def to_json(self) -> str:
+        """For a dead letter: a long stack is cut."""
+        found = self.as_fields()
+        if self.stack is not None:
+            found['stack'] = self.stack[:LONGEST_STACK_IN_REDIS]
+        return json.dumps(found, default=repr)  # whoever enqueues may give a task any id
+
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        """Raises `ValueError` for what is no record. Fields that this version does not know are passed over."""
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError('a record is an object, not %r' % (found,))
+        known = {field.name for field in fields(cls)} - {'kind'}
+        return cls(Kind(found.get('outcome')), **{name: value for name, value in found.items() if name in known})

@@ -1,0 +1,3 @@
+"""Cannot be imported, and says so at length."""
+
+raise RuntimeError('"' * 100_000)
