@@ -67,11 +67,10 @@ def announce(client, conn):
     """What a worker tells of itself; twice, and so often that the list of it is shortened."""
     conn.flushall()
     conn.script_flush()
-    conn.rpush('default_pace', *['1.000 2.000 3 4'] * 301)
+    conn.rpush('default_pace', *['1.000 2.000 3 4\n'] * 301)
     ledger = Queue('default', client).ledger
     for first in (True, False):
-        ledger.announce('worker:1', '{}', 15_000, first=first)
-        conn.lset('default_pace', 0, '1.000 2.000 0 0')
+        ledger.announce('worker:1', '{}', 15_000, first=first, taken=1)
     ledger.withdraw('worker:1')
 
 
