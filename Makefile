@@ -14,13 +14,14 @@ CREATED := $(VENV)/created-by-$(PYTHON_NAME)
 DEMO_INSTALLED := $(VENV)/demo-for-$(PYTHON_NAME)
 TEST_INSTALLED := $(VENV)/test-for-$(PYTHON_NAME)
 
-.PHONY: help demo test faults soak lint coverage clean
+.PHONY: help demo test faults soak fuzz lint coverage clean
 
 help:
 	@echo 'make demo      show how no task is lost when a worker is killed'
 	@echo 'make test      lint, then run all tests (warnings are errors)'
 	@echo 'make faults    try each fault at each step of a task, in some minutes'
 	@echo 'make soak      kill and freeze all at random, for a minute (SEED=7 SECONDS=300), and see that no task is lost'
+	@echo 'make fuzz      throw mutated bytes at all that reads bytes, for a minute (SEED=7 SECONDS=300)'
 	@echo 'make lint      check style and types'
 	@echo 'make coverage  run all tests and show which lines none of them ran'
 	@echo 'make bench     compare the speed with that of other libraries, some 15 minutes (QUICK=1: one)'
@@ -39,6 +40,12 @@ SEED ?= 1
 SECONDS ?= 60
 soak: $(TEST_INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m soak --seed $(SEED) --seconds $(SECONDS)
+
+# What fuzzes by coverage is to be had for some systems only; the rest does without.
+fuzz: $(TEST_INSTALLED)
+	@$(INSTALL) 'atheris>=2.3' || echo 'no atheris for this Python: fuzzing without coverage'
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seed $(SEED) --seconds $(SECONDS)
+	FUZZ_FACTOR=10 FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: $(TEST_INSTALLED)
 	$(BIN)/ruff check

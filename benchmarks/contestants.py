@@ -69,6 +69,8 @@ def _taskiq(broker: str, guarantee: str) -> Contestant:
 
 
 OURS = _delayed('delayed (this)', 'ours', _NEWEST, False)
+OURS_SIGNED = replace(OURS, name='delayed (this), signed', environ={'DELAYED_SECRET': 's' * 43},
+                      note='DELAYED_SECRET is set')
 OURS_FORKED = _delayed('delayed (this)', 'ours', _NEWEST, True)
 PUBLISHED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), False)
 PUBLISHED_FORKED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), True)
@@ -86,6 +88,7 @@ BLACK_BOX = tuple((replace(row, name=name, environ=environ), replace(
 
 PREFORKED = (
     OURS,
+    OURS_SIGNED,
     PUBLISHED,
     _delayed('delayed 0.5.1b2, redis-py 3.5.3', 'published-redis3', _OLD, False),
     _rq(forked=False),

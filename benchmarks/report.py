@@ -90,7 +90,9 @@ class Report:
     def _versions(self) -> Table:
         table: Table = [('', 'guarantee', 'packages', 'set up')]
         for row in self._rows('preforked'):
-            packages = ['this checkout'] * (row is OURS) + [each.replace('==', ' ') for each in row.packages]
+            packages = [each.replace('==', ' ') for each in row.packages]
+            if row.environment == OURS.environment:
+                packages.insert(0, 'this checkout')
             table.append((row.name, row.guarantee, ', '.join(packages), row.note or 'defaults'))
         return table
 

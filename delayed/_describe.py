@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
 from itertools import islice
 from typing import Any, Iterator, List, Optional, Sequence
 
+from ._plain import loads_of
+from ._signature import pickle_in
 from .task import Task
 
+_MOST_BYTES = 1 << 16
 _MOST_OPCODES = 24  # a task's first three fields stand among them in every protocol
 _SKIPPED = frozenset(('PROTO', 'FRAME', 'BINPUT', 'LONG_BINPUT', 'PUT'))
 _CONSTANTS = frozenset(('NONE', 'NEWTRUE', 'NEWFALSE'))
@@ -29,31 +30,25 @@ def without_arguments(payload: bytes) -> Optional[Task]:
 
 
 def plain_fields(payload: bytes) -> Optional[Sequence[Any]]:
-    """All fields of a task whose arguments are plain data (numbers, texts, lists, dicts); `None` for any other
-    payload. No code of the payload's choice runs."""
+    """All fields of a task whose arguments are plain data (see _plain.py); `None` for any other payload. No code of the
+    payload's choice runs."""
     try:
-        wire = _PlainUnpickler(io.BytesIO(payload)).load()
+        wire = loads_of('plain')(pickle_in(payload))
     except Exception:
         return None
     return wire if isinstance(wire, (tuple, list)) and len(wire) == 6 and isinstance(wire[3], (tuple, list)) and (
         isinstance(wire[4], dict)) else None
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Refuses whatever is more than data."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError('it names %s.%s' % (module, name))
-
-
 def _first_fields(payload: bytes) -> List[Any]:
     """Id, module and function; nothing if these are not what it begins with."""
     try:
-        fields = list(islice(_values(payload), 3))
-        str(fields[0])  # Python refuses to print an int of thousands of digits
+        fields = list(islice(_values(pickle_in(payload[:_MOST_BYTES])), 3))
+        texts = [str(field) for field in fields]  # Python refuses to print an int of thousands of digits
     except Exception:
         return []  # it is no pickle, or none of a task
-    return fields if len(fields) == 3 and all(isinstance(name, str) and name for name in fields[1:]) else []
+    named = len(fields) == 3 and all(isinstance(name, str) and name for name in fields[1:])
+    return fields if named and ''.join(texts).isprintable() else []  # or it could forge a line of a log
 
 
 def _values(payload: bytes) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _scripts
 from ._describe import without_arguments
-from ._ledger import Ledger
+from ._ledger import FOREIGN, Ledger, read_header
 from ._pace import Note, Wait, read, wait_of
 
 _HEAD = 1024  # bytes of a payload that name its task
@@ -139,6 +139,11 @@ class Inspection:
         waiting, notifications, enqueued, dequeued, renewed, lost, dead, overdue, last_id = map(int, counts)
         return Census(float(now), waiting, notifications, enqueued, dequeued, renewed, lost, dead, overdue, last_id)
 
+    def next(self) -> bytes:
+        """The payload that is next; empty if none waits."""
+        payload: Optional[bytes] = self.ledger.caller.command('LINDEX', self.ledger.keys.waiting, 0)
+        return payload or b''
+
     def running(self, most: int) -> List[Running]:
         """Up to `most` of the dequeued tasks, those whose lease ends first before others."""
         return [_running(*entry) for entry in self._peek(self.ledger.keys.dequeued, 0, most, _HEAD)]
@@ -198,17 +203,14 @@ def _worker(name: str, entry: bytes, now: float) -> Optional[WorkerSeen]:
         host, pid, _ = name.rsplit(':', 2)
         return WorkerSeen(name, host, int(pid), moment, facts['up'] + (now - moment) / 1000, {
             call: moment - seconds * 1000 for call, seconds in facts['tasks'].items()}, now - moment <= float(lasts))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def _letter_head(head: bytes, size: int, score: bytes, *_: bytes) -> LetterHead:
     header, line_end, payload = head.partition(b'\n')
-    try:
-        fields = json.loads(header)
-        reason = str(fields['reason'])
-        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-    except (ValueError, TypeError, KeyError, AttributeError):  # longer than what was looked at, or not of our making
-        reason, lost_at = head[:_REASON_SHOWN].decode('utf-8', 'replace') + '...', ()
+    reason, lost_at, _outcome = read_header(header)
+    if reason == FOREIGN:  # it is longer than what was looked at, or not of our making
+        reason = head[:_REASON_SHOWN].decode('utf-8', 'replace') + '...'
     return LetterHead(score.decode(), Name.of(payload), reason, float(score) / 1000, lost_at,
                       int(size) - len(header) - len(line_end))

@@ -34,7 +34,10 @@ _MOST_PRODUCERS = 1000  # whose keys are kept
 MOST_TASKS = 500
 MOST_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
-_LETTER_ID = re.compile(r'\d+(\.\d+)?')
+_LETTER_ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
+
+#: The reason of a dead letter that no script of ours has written.
+FOREIGN = 'it was not set aside by this library, and cannot be put back'
 
 
 class Taken(NamedTuple):
@@ -269,14 +272,27 @@ def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:
 
 
 def _read_letter(letter: bytes, score: float) -> DeadLetter:
+    id = '%.3f' % score
     header, _, payload = letter.partition(b'\n')
-    fields = json.loads(header)
-    lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-    return DeadLetter('%.3f' % score, payload, fields['reason'], score / 1000, lost_at, _read_outcome(fields))
+    reason, lost_at, outcome = read_header(header)
+    return DeadLetter(id if float(id) == score else repr(score), letter if reason == FOREIGN else payload, reason,
+                      score / 1000, lost_at, outcome)
+
+
+def read_header(header: bytes) -> Tuple[str, Tuple[float, ...], Optional[Outcome]]:
+    """The reason, the losses (Unix seconds) and the record of a dead letter. The reason is `FOREIGN` where somebody
+    else wrote it: whoever can write to Redis can put anything there."""
+    try:
+        fields = json.loads(header)
+        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
+        reason = str(fields['reason']).encode('utf-8', 'backslashreplace').decode()
+        return reason, lost_at, _read_outcome(fields)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return FOREIGN, (), None
 
 
 def _read_outcome(fields: Dict[str, Any]) -> Optional[Outcome]:
     try:
         return Outcome.from_json(fields['outcome'])
-    except (KeyError, TypeError, ValueError):  # there is none, or a later version has written it
+    except (KeyError, TypeError, ValueError, AttributeError):  # there is none, or a later version has written it
         return None

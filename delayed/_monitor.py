@@ -31,8 +31,9 @@ from ._shield import SignalMask, raise_shield
 from ._source import Source
 from ._stacks import StackFile
 from ._stop import Stop
+from ._trust import Trust
 from ._wakeup import Wakeup, milliseconds
-from .errors import TaskExited, UnreadablePayload
+from .errors import Refused, TaskExited, UnreadablePayload
 from .logger import logger
 from .outcome import Outcome
 from .task import Task
@@ -58,6 +59,7 @@ class Options:
     requeue_timeout: Callable[[int], float]
     queue_name: Callable[[int], str]
     limits: Limits
+    trust: Callable[[int], Trust]
 
 
 class Monitor:
@@ -109,7 +111,7 @@ class Monitor:
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
                         recorder.before(options.handlers.failed))
         orphan.watch()
-        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.default_timeout,
+        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust, options.default_timeout,
                        options.max_tasks, options.max_rss, recorder, limiter).run()
 
     def _attempt(self, lease: Lease) -> None:
@@ -139,6 +141,9 @@ class Monitor:
 
     def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
         """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""
+        if report is not None and slot.step is not Step.ENDED:
+            logger.error('the task of child %d wrote into our pipe: ending it', child.pid)
+            report = None
         exited = outcome = None
         if report is None or attempt.signalled:
             exited = child.kill()
@@ -259,21 +264,26 @@ class Monitor:
         logger.error('%s %s: child %d ended with %s; %s%s', describe(lease.payload), outcome, child.pid, exited,
                      verdict.value, ''.join('\n' + each for each in (outcome.note, outcome.stack) if each),
                      extra=outcome.as_fields())
-        if verdict is Verdict.RELEASE and step is not Step.ENDED and self._options.handlers.error is not None:
-            task = _read_safely(lease.payload, step)
+        options = self._options
+        if verdict is Verdict.RELEASE and step is not Step.ENDED and options.handlers.error is not None:
+            task = _read_safely(options.trust(lease.queue), lease.payload, step)
             if task is not None:
                 task.outcome = outcome
                 self._books.tell()  # before: no lease is renewed while the handler runs
                 exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
-                self._options.handlers.failed(task, exited.signum, exc_info)
+                options.handlers.failed(task, exited.signum, exc_info)
 
 
-def _read_safely(payload: bytes, step: Step) -> Optional[Task]:
-    """The task of a child that died. What ended it while it read the payload would end or hang this process, too: then
-    the task comes without its arguments."""
-    if step is Step.READ:
-        try:
-            return Task.deserialize(payload)
-        except UnreadablePayload as error:
-            logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
+def _read_safely(trust: Trust, payload: bytes, step: Step) -> Optional[Task]:
+    """The task of a child that died; nothing, if it is not to be trusted. What ended it while it read the payload would
+    end or hang this process, too: then the task comes without its arguments."""
+    try:
+        trust.verified(payload)
+        if step is Step.READ:
+            return trust.read(payload)
+    except Refused as error:
+        logger.error('%s does not come to the error handler: %s', describe(payload), error)
+        return None
+    except UnreadablePayload as error:
+        logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
     return without_arguments(payload)

@@ -6,6 +6,7 @@ which payload was the last of those that wait, how many wait, and how many they 
 
 from __future__ import annotations
 
+import contextlib
 from typing import List, NamedTuple, Optional, Sequence
 
 _WINDOW_MS = 10_000.0  # over which a rate is taken, where the notes allow it
@@ -36,14 +37,12 @@ class Rate(NamedTuple):
 
 
 def read(entries: Sequence[bytes]) -> List[Note]:
-    """The notes as announce.lua keeps them, newest first. What is none is left out."""
+    """The notes as announce.lua keeps them, newest first. What else stands there is left out."""
     notes = []
     for entry in entries:
-        try:
+        with contextlib.suppress(ValueError):
             _, till, taken, waiting = entry.partition(b'\n')[0].split()
             notes.append(Note(float(till), int(taken), int(waiting)))
-        except ValueError:
-            continue
     return notes
 
 

@@ -19,6 +19,7 @@ from ._limits import Limiter
 from ._memory import MEGABYTE, resident
 from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
+from ._trust import Trust
 from .errors import UnreadablePayload
 from .logger import is_heard, logger
 from .outcome import Kind
@@ -60,9 +61,10 @@ class Runner:
     """Runs tasks one after the other: `max_tasks` of them, or until this process has more than `max_rss` bytes."""
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
-                 default_timeout: Callable[[int], float], max_tasks: Optional[int], max_rss: Optional[int],
-                 recorder: Recorder, limiter: Optional[Limiter]) -> None:
-        """default_timeout: that of the queue with that number, in seconds."""
+                 trust: Callable[[int], Trust], default_timeout: Callable[[int], float], max_tasks: Optional[int],
+                 max_rss: Optional[int], recorder: Recorder, limiter: Optional[Limiter]) -> None:
+        """trust, default_timeout: those of the queue with that number; the latter in seconds."""
+        self._trust = trust
         self._page = page
         self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
         self._pipes = _identity(tasks_fd), _identity(results_fd)
@@ -103,10 +105,8 @@ class Runner:
         return size > self._max_rss
 
     def _run_task(self, job: Job) -> None:
-        self._recorder.begin(job.slot)
-        job.slot.step = Step.BEGUN
         try:
-            task = Task.deserialize(job.payload)
+            task = self._open(job)
         except (UnreadablePayload, KeyboardInterrupt) as error:
             self._leave_if_copy(error)
             self._end(job, Outcome.UNREADABLE, str(error) or type(error).__name__)
@@ -137,11 +137,19 @@ class Runner:
         self._leave_if_copy()
         self._orphan.unguard()
 
+    def _open(self, job: Job) -> Task:
+        self._recorder.begin(job.slot)
+        trust = self._trust(job.slot.queue)
+        pickled = trust.verified(job.payload)
+        job.slot.step = Step.BEGUN
+        return trust.read_verified(job.payload, pickled)
+
     def _call(self, job: Job, task: Task) -> Optional[ExcInfo]:
         """Calls the function; the page knows how it ended before any handler runs. Returns what it raised."""
         try:
             function = task.load()
             self._leave_if_copy()
+            self._trust(job.slot.queue).check_loaded(task, function)
         except BaseException as error:
             self._leave_if_copy(error)
             reason = 'it cannot be loaded (%s: %s)' % (type(error).__name__, error)

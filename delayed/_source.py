@@ -259,7 +259,7 @@ class QueueSource(Source):
 
     def _task_of(self, lease: Lease) -> Task:
         """For an orphan, which has run the task and so can read it."""
-        task = Task.deserialize(lease.payload)
+        task = self._queue.read(lease.payload)
         task.tokens = lease.tokens
         return task
 

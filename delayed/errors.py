@@ -68,6 +68,11 @@ class UnreadablePayload(DelayedError, ValueError):
         self.payload = payload
 
 
+class Refused(UnreadablePayload):
+    """A payload that its queue does not trust. Nothing of it was called: it is not signed or wrongly so, or names a
+    class or a function that is not allowed."""
+
+
 class TaskExited(DelayedError):
     """A task ended its own process. `code` is the exit status it gave (0 too)."""
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, Iterable, List, Optional, Tuple
+from datetime import datetime
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ._cluster import caller
 from ._enqueueing import Enqueuer
+from ._exposure import warn_if_exposed
 from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX
 from ._keys import ENQUEUED_SUFFIX as _ENQUEUED_KEY_SUFFIX
 from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
 from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
 from ._keys import QueueKeys
 from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
+from ._plain import loads_of
 from ._producer import producers_of
 from ._redis import check_client, check_slot
 from ._replicated import Replicated
+from ._signature import Secrets, Signer
+from ._trust import Trust
 from .errors import InvalidArgument, UnreadablePayload, WrongType
 from .logger import is_heard, logger
 from .task import Task, check_timeout
@@ -38,11 +43,20 @@ class Queue:
     min_replicas: `enqueue` returns when so many replicas of the server have the task, too; else it raises
         `delayed.errors.NotReplicated`. 0: it does not wait for them.
     replica_timeout: for how long it waits for them, in seconds; less where the client's `socket_timeout` is shorter.
+    secret: signs the tasks, and no other is unpickled: text or bytes, 32 at least, which all who enqueue and work have;
+        or a list, of which the first signs and each is accepted. `None`: that of the environment's DELAYED_SECRET
+        (several are separated by spaces), if it has one. `False`: none.
+    accept_unsigned_until: until then (a datetime with a time zone, or Unix seconds) unsigned tasks are accepted, too.
+    allow: the functions that may run, as patterns such as 'package.tasks:*'; the modules of others are not imported.
+    unpickle: what arguments may hold: `any`thing; `plain` data; or a list of 'module:Class' beside plain data.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
     def __init__(self, name: str, conn: Any, default_timeout: float = 600, requeue_timeout: float = 10,
-                 busy_len: int = 10, *, min_replicas: int = 0, replica_timeout: float = 1) -> None:
+                 busy_len: int = 10, *, secret: Secrets = None,
+                 accept_unsigned_until: Union[datetime, float, None] = None, allow: Optional[Sequence[str]] = None,
+                 unpickle: Union[str, Sequence[str]] = 'any', min_replicas: int = 0,
+                 replica_timeout: float = 1) -> None:
         if not isinstance(name, str) or not name:
             raise (InvalidArgument if isinstance(name, str) else WrongType)(
                 "a queue's name must be a string that is not empty, such as 'default', not %r" % (name,))
@@ -61,6 +75,8 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
+        self._trust = Trust(Signer(name, secret, accept_unsigned_until), loads_of(unpickle), allow)
+        self._wants_secret = secret is not False and not self._trust.signs
         producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
         self._enqueueing = self.ledger.using(producing), producers_of(name, conn)
 
@@ -83,6 +99,16 @@ class Queue:
         """The moves in Redis, for workers and sweepers."""
         return Ledger(QueueKeys(self._name), self._caller, self.default_timeout + self._requeue_timeout_ms,
                       self._busy_len, max(self._requeue_timeout_ms, _SHORTEST_POSTPONEMENT_MS))
+
+    def warn_if_exposed(self) -> None:
+        """Warns, once in a process, of a Redis that others may reach, if nothing is signed and nobody wanted that."""
+        if self._wants_secret:
+            warn_if_exposed(self._name, self._conn)
+
+    @property
+    def trust(self) -> Trust:
+        """What this queue lets in, for workers."""
+        return self._trust
 
     def __repr__(self) -> str:
         return '<Queue %s on %r>' % (self._name, self._conn)
@@ -124,14 +150,14 @@ class Queue:
 
     def _pack(self, task: Task) -> Tuple[float, bytes]:
         """What of a task goes to Redis when it is enqueued: its allowance in ms, and its payload."""
-        return (task.timeout or self.default_timeout) + self._requeue_timeout_ms, task.serialize()
+        return (task.timeout or self.default_timeout) + self._requeue_timeout_ms, self._trust.payload(task)
 
     def dequeue(self) -> Optional[Task]:
         """Waits up to a second for a task (less where the client's `socket_timeout` is shorter), takes the oldest and
         grants its full lease: its timeout and `requeue_timeout`. Returns the task, or `None`.
 
-        A payload that cannot be read is set aside, and `None` returned. If the caller dies before it calls
-        `release`, the task comes back when its lease has ended.
+        A payload that cannot be read, or is refused, is set aside, and `None` returned. If the caller dies before it
+        calls `release`, the task comes back when its lease has ended.
         """
         ledger = self.ledger
         taken = ledger.take(READY)
@@ -140,7 +166,7 @@ class Queue:
         if taken is None:
             return None
         try:
-            task = Task.deserialize(taken.payload)
+            task = self._trust.read(taken.payload)
         except UnreadablePayload as error:
             ledger.set_aside(taken.payload, (taken.token,), str(error))
             logger.error('queue %s: set aside a payload of %d bytes: %s', self._name, len(taken.payload), error)
@@ -148,6 +174,11 @@ class Queue:
         task.tokens = (taken.token,)
         logger.debug('queue %s: dequeued task %s', self._name, task.id)
         return task
+
+    def read(self, payload: bytes) -> Task:
+        """Reads a payload, such as a dead letter's, if it is one that this queue would let run. Raises
+        `UnreadablePayload` or, before anything is unpickled or imported, `Refused`."""
+        return self._trust.read(payload)
 
     def requeue(self, task: Task) -> bool:
         """Puts a dequeued task back at the end of the list. `False` where it was not dequeued (released already, never

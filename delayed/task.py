@@ -11,6 +11,7 @@ import warnings
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ._producer import Call
+from ._signature import is_signed
 from .errors import InvalidArgument, NotImportable, NotPicklable, UnreadablePayload, WrongType
 from .outcome import Outcome
 
@@ -120,7 +121,7 @@ class Task:
 
     @property
     def data(self) -> Optional[bytes]:
-        """The payload, once serialized or dequeued: the task's identity in Redis."""
+        """The payload, once serialized, enqueued or dequeued: the task's identity in Redis."""
         return self._data
 
     @property
@@ -133,6 +134,10 @@ class Task:
     @outcome.setter
     def outcome(self, outcome: Optional[Outcome]) -> None:
         self._outcome = outcome
+
+    def keep(self, payload: bytes) -> None:
+        """Notes under which bytes it stands in Redis."""
+        self._data = payload
 
     def __repr__(self) -> str:
         return '<Task %s %s.%s>' % (self._id, self._module_name, self._func_name)
@@ -177,8 +182,13 @@ class Task:
 
         Raises `UnreadablePayload` with the reason.
         """
+        return cls.unpickle(data, data, _loads_unsigned)
+
+    @classmethod
+    def unpickle(cls, data: bytes, pickled: bytes, loads: Callable[[bytes], Any]) -> Task:
+        """The task of a payload whose pickle `loads` reads. Raises `UnreadablePayload` with the reason."""
         try:
-            wire = pickle.loads(data)
+            wire = loads(pickled)
             if not isinstance(wire, (tuple, list)) or len(wire) != len(_Wire._fields):
                 reason = 'it holds no tuple of %d fields but a %s' % (len(_Wire._fields), _shape(wire))
                 raise UnreadablePayload(reason, data)
@@ -200,6 +210,12 @@ class Task:
     def run(self) -> Any:
         """Imports the function, calls it and returns its result."""
         return self.load()(*self._args, **self._kwargs)
+
+
+def _loads_unsigned(data: bytes) -> Any:
+    if is_signed(data):
+        raise UnreadablePayload('it is signed: read it by Queue.read of its queue, which has the secret', data)
+    return pickle.loads(data)
 
 
 def check_timeout(timeout: Optional[float], name: str = 'timeout') -> None:

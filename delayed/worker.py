@@ -120,7 +120,8 @@ class Worker(abc.ABC):
             kill_on_partition=on_partition == 'kill',
             default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
             requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000,
-            queue_name=lambda number: self._queues.queues[number].name, limits=Limits(task_max_cpu, task_max_memory))
+            queue_name=lambda number: self._queues.queues[number].name, limits=Limits(task_max_cpu, task_max_memory),
+            trust=lambda number: self._queues.queues[number].trust)
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()
@@ -151,6 +152,8 @@ class Worker(abc.ABC):
         installed = self._install_handlers(program, is_urgent)
         try:
             logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
+            for queue in self._queues.queues:
+                queue.warn_if_exposed()
             for name in self._preload:
                 importlib.import_module(name)
             source = self._queues.source(self._lease, self._max_losses)

@@ -14,6 +14,8 @@ from delayed.errors import ServerNotFound
 # Programs that the tests start import the modules of task functions, as the tests themselves do.
 os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get('PYTHONPATH')]))
 
+os.environ.pop('DELAYED_SECRET', None)  # or all queues would sign
+
 # What runs in the background of a shell, or under nohup, ignores these, and all that it starts would do so, too.
 for _signum, _disposition in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL),
                               (signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):

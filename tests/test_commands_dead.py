@@ -5,8 +5,10 @@ import pickle
 
 import pytest
 
+from delayed._signature import Signer
 from delayed.cli import Exit
 from delayed.task import Task
+from fuzz import canary
 
 ID, OTHER = '1795445657871.770', '1795445657872.000'
 REASON = 'it was lost 3 times: each time, the processes that ran it died or froze'
@@ -166,6 +168,21 @@ class TestReplay:
         status, _, err = shell.run('dead', 'replay', ID, '--queue', 'default')
         assert (status, 'it cannot be unpickled' in err) == (Exit.FAILED, True)
         assert shell.run('dead', 'replay', OTHER, '--queue', 'default')[0] == Exit.FAILED
+
+    def test_reads_nothing_that_is_not_signed_where_there_is_a_secret(self, shell, set_aside, tmp_path):
+        canary.place(tmp_path / 'canary')
+        set_aside(ID, payload=pickle.dumps((1, 'myapp.tasks', 'divide', canary.Canary(), {}, None)))
+        shell.env['DELAYED_SECRET'] = 's' * 32
+        status, _, err = shell.run('dead', 'replay', ID, '--queue', 'default')
+        assert (status, 'it is not signed' in err) == (Exit.FAILED, True)
+        assert canary.song() == ''
+
+    def test_reads_what_is_signed(self, shell, set_aside):
+        payload = Task(17, 'myapp.tasks', 'divide', (3, 2), {}, 5000).serialize()
+        set_aside(ID, payload=Signer('default', 's' * 32).sign(payload))
+        shell.env['DELAYED_SECRET'] = 's' * 32
+        assert shell.run('dead', 'replay', ID, '--queue', 'default')[1].startswith('it returned 1.5')
+        assert 'args          3\n' in shell.out('dead', 'show', ID, '--queue', 'default')
 
 
 def test_without_a_command_it_shows_its_help(shell):

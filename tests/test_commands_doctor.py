@@ -114,6 +114,26 @@ class TestAQueueInTrouble:
         found = doctor()
         assert found[check]['problem'] and not found[check]['can_be_fixed']
 
+    @pytest.mark.parametrize(('ours', 'theirs', 'what'), [
+        ('s' * 32, False, 'the next task is not signed'), ('', 's' * 32, 'the next task is signed, and this queue')])
+    def test_whose_tasks_are_signed_and_its_workers_not_or_the_other_way(self, doctor, shell, conn, ours, theirs, what):
+        tell(conn)
+        Queue('default', conn, secret=theirs).enqueue(Task(None, 'module', 'func'))
+        if ours:
+            shell.env['DELAYED_SECRET'] = ours
+        assert doctor()['secret']['what'].startswith(what)
+        shell.env['DELAYED_SECRET'] = theirs or ours
+        conn.delete('default', 'default_noti', 'default_enqueued')
+        Queue('default', conn, secret='s' * 32).enqueue(Task(None, 'module', 'func'))
+        assert doctor() == {}
+
+    def test_that_is_signed_and_has_old_workers_is_told_that_they_cannot_read_it(self, doctor, shell, conn):
+        shell.env['DELAYED_SECRET'] = 's' * 32
+        queue = Queue('default', conn, secret='s' * 32)
+        queue.enqueue(Task(None, 'module', 'func'))
+        queue.dequeue()
+        assert '0.5.1b2' in doctor()['unreadable']['what']
+
     def test_that_nobody_works_on(self, doctor, conn, queue):
         queue.enqueue(Task(None, 'module', 'func'))
         conn.hset('default_workers', 'gone:1:ab', '%.3f 15000 {"up": 1, "tasks": {}}' % (server_ms(conn) - 20_000))
@@ -206,5 +226,6 @@ class TestAServer:
 
     def test_that_keeps_nothing_is_a_problem(self, shell, conn, redis_server):
         with emptied(redis_server):
-            found = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)['findings']
-        assert [(finding['check'], finding['problem']) for finding in found] == [('persistence', True), ('name', False)]
+            told = shell.json('doctor', '--queue', 'default', '--url', redis_server.url, status=Exit.FAILED)
+        found = [(finding['check'], finding['problem']) for finding in told['findings']]
+        assert found == [('persistence', True), ('name', False)]

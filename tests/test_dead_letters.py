@@ -123,3 +123,44 @@ class TestDeadLetters:
         assert letter.lost_at[2] == pytest.approx(now, abs=60)
         assert 'lost 3 times' in letter.reason
         assert Task.deserialize(letter.payload).id == 1
+
+
+class TestALetterThatSomebodyElseWrote:
+    OURS = b'{"reason": "r", "lost_at": "", "allowance": "5"}'
+
+    @pytest.mark.parametrize('letter', [
+        b'', b'\n', b'payload', b'{}\npayload', b'[]\npayload', b'1\npayload', b'\xff\npayload', b'"\npayload',
+        b'[' * 100_000 + b'\npayload', b'{"reason": "r", "lost_at": "x"}\npayload',
+        b'{"reason": "r", "lost_at": 5}\npayload', b'{"reason": "r", "lost_at": "%s"}\npayload' % (b'9' * 400),
+        b'{"lost_at": "", "allowance": "5"}\npayload', OURS,
+    ], ids=lambda letter: repr(letter[:40]))
+    def test_is_shown_and_can_be_deleted_only(self, queue, conn, letter):
+        conn.zadd('default_dead', {letter: 1000})
+        found, = queue.dead()
+        if letter == self.OURS:  # one that has no payload
+            assert (found.reason, found.payload) == ('r', b'')
+        else:
+            assert found.reason == 'it was not set aside by this library, and cannot be put back'
+            assert found.payload == letter
+        if b'allowance' not in letter or letter == self.OURS:
+            assert not queue.requeue_dead(found.id)
+            assert keys(conn) == ['default_dead']
+            assert queue.delete_dead(found.id)
+            assert keys(conn) == []
+
+    @pytest.mark.parametrize('allowance', [b'null', b'"x"', b'"nan"', b'{}', b'true'])
+    def test_needs_an_allowance_to_be_put_back(self, queue, conn, allowance):
+        conn.zadd('default_dead', {b'{"reason": "r", "lost_at": "", "allowance": %s}\npayload' % allowance: 1000})
+        assert not queue.requeue_dead('1000')
+        assert keys(conn) == ['default_dead']
+
+    @pytest.mark.parametrize('score', [float('inf'), float('-inf'), -5.0, 0.12345, 1e-9, 1e300])
+    def test_has_an_id_whatever_its_score(self, queue, conn, score):
+        conn.zadd('default_dead', {self.OURS + b'\npayload': score})
+        letter, = queue.dead()
+        assert queue.requeue_dead(letter.id)
+        assert conn.lrange('default', 0, -1) == [b'payload']
+
+    def test_gives_its_reason_in_text_that_any_log_can_hold(self, queue, conn):
+        conn.zadd('default_dead', {b'{"reason": "\\udc80", "lost_at": "", "allowance": "5"}\npayload': 1000})
+        assert queue.dead()[0].reason == '\\udc80'

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delayed._describe import describe, plain_fields, without_arguments
+from delayed._signature import Signer
 from delayed.task import Task, set_pickle_protocol_version
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -32,6 +33,15 @@ class TestATask:
     def test_may_be_named_like_its_module(self):
         name = sys.intern('send')
         assert describe(Task(17, name, name).serialize()) == 'task 17 (send.send)'
+
+    def test_that_is_signed_is_named_too(self):
+        payload = Signer('default', 's' * 32).sign(Task(17, 'module', 'func').serialize())
+        assert describe(payload) == 'task 17 (module.func)'
+        assert without_arguments(payload).id == 17
+
+    def test_has_a_name_that_a_log_can_hold(self):
+        for task in (Task(17, 'module', 'f)\nERROR a forged line'), Task('17\nERROR a forged line', 'module', 'f')):
+            assert describe(task.serialize()) == 'a payload of %d bytes' % len(task.serialize())
 
     def test_is_not_unpickled(self):
         assert describe(Task(17, 'module', 'func', (ExitsWhenUnpickled(),)).serialize()) == 'task 17 (module.func)'

@@ -78,6 +78,11 @@ class TestAnInspection:
         wait = look.wait()
         assert wait.at_most - wait.at_least == pytest.approx(1, abs=0.001)
 
+    def test_leaves_out_notes_of_the_pace_that_no_worker_has_written(self, inspection):
+        look, conn = inspection
+        conn.rpush('default_pace', '', 'x', '1 2', 'a b c d', '3000.000 4000.000 17 2')
+        assert [note.last_id for note in look.notes()] == [17]
+
     def test_tells_dead_letters_without_their_payloads(self, inspection):
         look, conn = inspection
         queue = Queue('default', conn)

@@ -68,6 +68,13 @@ class TestWhoAsks:
         later(conn, 7000)
         assert queue.ledger.may_sweep(15_000)
 
+    @pytest.mark.parametrize('note', ['', 'x', 'x y z', '%.3f x', '%.3f', 'nan nan', '%.3f %.3f x y'])
+    def test_takes_a_note_that_somebody_else_wrote_for_none(self, conn, queue, note):
+        now = server_ms(conn)
+        conn.set('default_swept', note % ((now,) * note.count('%')))
+        queue.ledger.may_sweep(15_000)
+        assert float(conn.get('default_swept').split()[0]) >= now
+
     def test_notices_that_nobody_could_ask_however_short_the_leases_are(self, conn, queue):
         note(conn, 700)
         assert not queue.ledger.may_sweep(1000)

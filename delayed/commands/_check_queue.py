@@ -41,6 +41,7 @@ def check_queue(queue: Queue) -> Iterator[Finding]:
     yield from _check_lost(queue, census)
     yield from _check_workers(queue, inspection, census)
     yield from _check_places(queue)
+    yield from _check_secret(queue, inspection.next(), census)
     if census.dead:
         yield Finding('dead', queue.name, False, '%d tasks are set aside' % census.dead,
                       'they cannot be run, or took their workers down; they stay until a person decides',
@@ -102,6 +103,21 @@ def _check_workers(queue: Queue, inspection: Inspection, census: Census) -> Iter
                       'none runs on this queue; or only such as do not tell: those of 0.5.1b2, and those that do not '
                       'sweep',
                       'start a worker on this very server and name')
+
+
+def _check_secret(queue: Queue, next_payload: bytes, census: Census) -> Iterator[Finding]:
+    signs = queue.trust.signs
+    if next_payload and not queue.trust.wants(next_payload):
+        what, means = 'the next task is signed, and this queue has no secret', 'workers without it set it aside'
+        if signs:
+            what, means = 'the next task is not signed', 'workers with the secret set it aside: a stranger may be at it'
+        yield Finding('secret', queue.name, True, what, means,
+                      'give all producers and workers the same secret (DELAYED_SECRET, or secret= where the queue is '
+                      'made); accept_unsigned_until= is for the change-over')
+    if signs and census.dequeued > census.renewed:
+        yield Finding('unreadable', queue.name, False, 'this queue is signed, and workers of 0.5.1b2 may be on it',
+                      'they cannot read signed tasks, log an error for each, and get them again and again',
+                      'stop them, or give no secret to this queue until they are gone')
 
 
 def _check_places(queue: Queue) -> Iterator[Finding]:

@@ -32,10 +32,21 @@ local function held(dequeued, payload, tokens)
     return nil
 end
 
+-- Fails where a key is of another type than ours: anybody may have written it, and a task that was half moved would be
+-- lost. `false` stands for a key that the caller does not use.
+local function check_types(waiting, notifications, enqueued, leases, losses, dead)
+    local _ = waiting and redis.call('llen', waiting) -- one a line: by it Redis names a command that is not allowed
+    _ = notifications and redis.call('llen', notifications)
+    _ = enqueued and redis.call('zscore', enqueued, '')
+    _ = leases and redis.call('hget', leases, '')
+    _ = losses and redis.call('hget', losses, '')
+    _ = dead and redis.call('zcount', dead, '0', '0')
+end
+
 -- Forgets a lease that `held` has found.
 local function end_lease(dequeued, leases, payload, score)
+    redis.call('hdel', leases, score_text(score)) -- first: it may fail, see `check_types`
     redis.call('zrem', dequeued, payload)
-    redis.call('hdel', leases, score_text(score))
 end
 
 -- Takes the oldest waiting payload and grants its lease; see dequeue.lua.

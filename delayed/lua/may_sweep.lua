@@ -13,7 +13,7 @@ local last, spared_until, shortest, heard =
     string.match(redis.call('get', KEYS[1]) or '', '^(%S+) (%S+) ?(%S*) ?(%S*)$')
 last, spared_until = tonumber(last), tonumber(spared_until)
 shortest, heard = tonumber(shortest) or lease, tonumber(heard) or now
-if not last or now < last or now - last > math.min(lease, shortest) / 2 then
+if not last or not spared_until or now < last or now - last > math.min(lease, shortest) / 2 then
     spared_until = now + lease
 end
 if lease <= shortest or math.abs(now - heard) > shortest * 10 then -- or there is no such worker any more

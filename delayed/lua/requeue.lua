@@ -12,6 +12,7 @@ local score = held(KEYS[3], ARGV[1], ARGV[2])
 if not score then
     return 0
 end
+check_types(KEYS[1], KEYS[2], false, KEYS[4], false, false)
 end_lease(KEYS[3], KEYS[4], ARGV[1], score)
 redis.call(ARGV[3] == 'front' and 'lpush' or 'rpush', KEYS[1], ARGV[1])
 redis.call('rpush', KEYS[2], '1')

@@ -21,6 +21,7 @@
 -- Newest first and each in front of the last, so that the longest lost ends up next, across batches too.
 -- A crash between batches leaves the longest lost for the next sweep, which puts them in front again.
 local waiting, notifications, enqueued, dequeued, leases, losses, dead = unpack(KEYS)
+check_types(waiting, notifications, enqueued, leases, losses, dead)
 local lost_before, bound = tonumber(ARGV[1]), ARGV[2]
 local max_losses, most, bytes_left = tonumber(ARGV[6]), tonumber(ARGV[8]), tonumber(ARGV[9])
 if not lost_before then

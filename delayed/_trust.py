@@ -1,0 +1,101 @@
+"""What a queue lets in: payloads that are signed, classes that may be unpickled, functions that may run."""
+
+from __future__ import annotations
+
+import fnmatch
+import pickle
+import re
+from typing import Any, Callable, List, NamedTuple, Optional, Pattern, Sequence
+
+from ._plain import Loads, NotPlain
+from ._signature import Signer, pickle_in
+from .errors import InvalidArgument, Refused, UnreadablePayload, WrongType
+from .task import Task
+
+_ANY = re.compile(r'[*?[]')
+
+
+class _Allowed(NamedTuple):
+    module: Pattern[str]
+    function: Pattern[str]
+    exactly: bool  # the function is named in full
+
+    def admits(self, task: Task) -> bool:
+        return bool(self.module.match(task.module_name) and self.function.match(task.func_name))
+
+
+class Trust:
+    """What one queue believes of a payload. Its methods raise `Refused` with the reason.
+
+    allow: patterns of `module:function`; `None`: any.
+    """
+
+    def __init__(self, signer: Signer, loads: Loads, allow: Optional[Sequence[str]]) -> None:
+        self.signs = signer.signs
+        self._signer = signer
+        self.wants = signer.wants
+        self._loads = loads
+        self._allow = None if allow is None else _patterns(allow)
+
+    def payload(self, task: Task) -> bytes:
+        """The bytes that are to stand for a task in Redis: the one place where they are made. Raises
+        `InvalidArgument` for a task that a worker on such a queue would refuse."""
+        pickled = pickle_in(task.serialize())  # it may be a dequeued one, even of another queue
+        if self._allow is not None or self._loads is not pickle.loads:
+            try:
+                self._admit(task, pickled)
+                self._unpickle(pickled, pickled)
+            except UnreadablePayload as error:
+                raise InvalidArgument('%r must not be enqueued here: %s' % (task, error)) from error
+        payload = self._signer.sign(pickled)
+        task.keep(payload)
+        return payload
+
+    def verified(self, payload: bytes) -> bytes:
+        """The pickle of a payload that is signed as this queue wants it. Nothing of it is read."""
+        return self._signer.verified(payload)
+
+    def read(self, payload: bytes) -> Task:
+        """Verifies, then reads. Raises `UnreadablePayload`, too."""
+        return self.read_verified(payload, self.verified(payload))
+
+    def read_verified(self, payload: bytes, pickled: bytes) -> Task:
+        task = self._unpickle(payload, pickled)
+        self._admit(task, payload)
+        return task
+
+    def check_loaded(self, task: Task, function: Callable[..., Any]) -> None:
+        """A pattern with `*` stands for the functions that a module defines, not for what it imports, which may be
+        `os.system`."""
+        if self._allow is not None and getattr(function, '__module__', None) != task.module_name and not any(
+                allowed.exactly and allowed.admits(task) for allowed in self._allow):
+            raise Refused('%s is not defined in %s: allow must name it in full'
+                          % (task.func_name, task.module_name), task.data or b'')
+
+    def _unpickle(self, payload: bytes, pickled: bytes) -> Task:
+        def loads(data: bytes) -> Any:
+            try:
+                return self._loads(data)
+            except NotPlain as error:
+                raise Refused(str(error), payload) from error
+        return Task.unpickle(payload, pickled, pickle.loads if self._loads is pickle.loads else loads)
+
+    def _admit(self, task: Task, payload: bytes) -> None:
+        if self._allow is not None and not any(allowed.admits(task) for allowed in self._allow):
+            raise Refused('%s:%s is not allowed to run here' % (task.module_name, task.func_name), payload)
+
+
+def _patterns(allow: Sequence[str]) -> List[_Allowed]:
+    if not isinstance(allow, (list, tuple)) or not all(isinstance(each, str) for each in allow):
+        raise WrongType("allow must be a list of patterns such as 'package.tasks:*', not %r" % (allow,))
+    patterns = []
+    for each in allow:
+        module, colon, function = each.partition(':')
+        if not module or not function or ':' in function:
+            raise InvalidArgument("allow holds %r, which is no module:function such as 'package.tasks:*'" % (each,))
+        patterns.append(_Allowed(_compiled(module), _compiled(function), not _ANY.search(function)))
+    return patterns
+
+
+def _compiled(pattern: str) -> Pattern[str]:
+    return re.compile(fnmatch.translate(pattern))
