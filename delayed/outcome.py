@@ -10,6 +10,9 @@ from typing import Any, Dict, Optional
 #: What is kept of a stack, in characters; some programs have a hundred threads. And what of it goes to Redis.
 LONGEST_STACK, LONGEST_STACK_IN_REDIS = 60_000, 8_000
 
+_TEXTS = frozenset(('function', 'queue', 'worker', 'limit', 'note', 'stack'))
+_LARGEST = 1e18  # of any figure
+
 
 class Kind(enum.Enum):
     """How it ended; the values are the words of the log."""
@@ -92,9 +95,25 @@ class Outcome:
 
     @classmethod
     def from_json(cls, text: str) -> Outcome:
-        """Raises `ValueError` for what is no record. Fields that this version does not know are passed over."""
-        found = json.loads(text)
+        """Raises `ValueError` for what is no record: whoever can write to Redis may have written it. Fields that this
+        version does not know are passed over."""
+        try:
+            found = json.loads(text)
+        except RecursionError:
+            raise ValueError('a record is not so deep') from None
         if not isinstance(found, dict):
-            raise ValueError('a record is an object, not %r' % (found,))
+            raise ValueError('a record is an object, and no %s' % type(found).__name__)
         known = {field.name for field in fields(cls)} - {'kind'}
-        return cls(Kind(found.get('outcome')), **{name: value for name, value in found.items() if name in known})
+        values = {name: value for name, value in found.items() if name in known}
+        wrong = [name for name, value in values.items() if not _fits(name, value)]
+        if wrong:
+            raise ValueError('wrong values in a record: %s' % ', '.join(wrong))
+        return cls(Kind(found.get('outcome')), **values)
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in _TEXTS:
+        return value is None or isinstance(value, str)
+    if name == 'task_id':
+        return value is None or isinstance(value, (int, float, str))
+    return value is None or (isinstance(value, (int, float)) and abs(value) < _LARGEST)

@@ -80,8 +80,8 @@ class TestAnInspection:
 
     def test_leaves_out_notes_of_the_pace_that_no_worker_has_written(self, inspection):
         look, conn = inspection
-        conn.rpush('default_pace', '', 'x', '1 2', 'a b c d', '3000.000 4000.000 17 2')
-        assert [note.last_id for note in look.notes()] == [17]
+        conn.rpush('default_pace', '', 'x', '1 2', 'a b c d', '3000.000 4000.000 17 2\nhead')
+        assert [(note.taken, note.waiting) for note in look.notes()] == [(17, 2)]
 
     def test_tells_dead_letters_without_their_payloads(self, inspection):
         look, conn = inspection

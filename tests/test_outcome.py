@@ -35,7 +35,12 @@ class TestARecord:
     def test_of_a_later_version_is_read_without_what_is_not_known(self):
         assert Outcome.from_json('{"outcome": "failed", "colour": "red"}') == Outcome(Kind.FAILED)
 
-    @pytest.mark.parametrize('text', ['', '[]', '17', '{}', '{"outcome": "melted"}'])
+    @pytest.mark.parametrize('text', [
+        '', '[]', '17', '{}', '{"outcome": "melted"}', '{"outcome": ["failed"]}', '[' * 100_000,
+        '{"outcome": "failed", "run_seconds": "long"}', '{"outcome": "failed", "peak_rss": 1%s}' % ('0' * 400),
+        '{"outcome": "failed", "user_seconds": Infinity}', '{"outcome": "failed", "stack": ["in f"]}',
+        '{"outcome": "failed", "task_id": {}}',
+    ], ids=range(12))
     def test_that_is_none_is_refused(self, text):
         with pytest.raises(ValueError):
             Outcome.from_json(text)

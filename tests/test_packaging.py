@@ -96,7 +96,7 @@ class TestABuild:
             names = {member.name[len(top):] for member in archive.getmembers() if member.isfile()}
         made = {name for name in names if name.startswith('delayed.egg-info/')} | {'PKG-INFO', 'setup.cfg'}
         assert names - made == PRODUCT | {
-            'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'LICENSE'}
+            'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'CHANGELOG.md', 'SECURITY.md', 'LICENSE'}
 
     def test_holds_scripts_for_redis_and_says_that_it_is_typed(self):
         assert 'delayed/lua/dequeue.lua' in PRODUCT

@@ -254,7 +254,8 @@ class TestTheLog:
         lines = [json.loads(line) for line in shop.log().splitlines()]
         assert all({'time', 'level', 'message', 'pid', 'module', 'line'} <= set(line) for line in lines)
         failure, = [line for line in lines if line['level'] == 'ERROR']
-        assert failure['message'] == 'task 1 (shop.fail) failed'
+        assert failure['message'].startswith('task 1 (shop.fail) failed')
+        assert (failure['outcome'], failure['queue'], failure['task_id']) == ('failed', 'default', 1)
         assert failure['error'].endswith('ValueError: on purpose')
         datetime.datetime.strptime(failure['time'], '%Y-%m-%dT%H:%M:%S.%fZ')
         assert {line['level'] for line in lines} == {'DEBUG', 'INFO', 'ERROR'}
