@@ -156,6 +156,9 @@ class Ledger:
             payload, b' '.join(tokens), *begun, *self._lease_args(mode, lease_ms, holder)), repeat=False)
         return bool(reply[0]), Taken(*reply[1:]) if len(reply) > 1 else None
 
+    def is_dequeued(self, payload: bytes) -> bool:
+        return self.caller.command('ZSCORE', self.keys.dequeued, payload) is not None
+
     def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
         """Puts a dequeued task back at the `back` or the `front`. `False` if it was not dequeued, or is another's."""
         keys = self.keys

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
+from ._denials import explained
 from ._scripts import Argument, Script
 from .errors import InvalidArgument, WrongType
 
@@ -82,10 +83,20 @@ class Caller:
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
         """Runs a script; loads it where the server does not know it (it was restarted, flushed or failed over)."""
-        try:
-            return self.command('EVALSHA', script.sha, len(keys), *keys, *args, repeat=repeat)
-        except NoScriptError:
-            return self.command('EVAL', script.source, len(keys), *keys, *args, repeat=repeat)
+        return self.script_together(script, keys, args, (), repeat)[0]
+
+    def script_together(self, script: Script, keys: Sequence[str], args: Sequence[Argument],
+                        behind: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        """The same, with commands behind it through the same connection; those only if `keeps_together`."""
+        for name, text in (('EVALSHA', script.sha), ('EVAL', script.source)):
+            call = (name, text, len(keys), *keys, *args)
+            try:
+                return self.together((call, *behind), repeat) if behind else [self.command(*call, repeat=repeat)]
+            except NoScriptError:
+                continue
+            except ResponseError as error:
+                raise explained(error, script) from None
+        raise AssertionError('Redis does not know a script that came along')
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
@@ -93,6 +104,10 @@ class Caller:
         if _COUNTS_BY_NUMBER and args[0] in ('EVALSHA', 'EVAL'):
             words[2] = args[2]
         return self._conn.execute_command(*words, NEVER_DECODE=True)
+
+    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        """Sends commands through one connection, at once, and returns their replies. Only if `keeps_together`."""
+        raise NotImplementedError('%r says not which connection it uses' % (self._conn,))
 
     def wait(self, key: str, seconds: float = _BLOCK) -> bool:
         """Pops from the list `key`; waits for up to `seconds` (less where the client's own timeout is shorter)."""
@@ -113,6 +128,16 @@ class Caller:
                     raise  # Redis 5 waits for whole seconds only
         time.sleep(max(seconds, _TICK))
         return next((number for number, key in enumerate(keys) if self.command('LPOP', key) is not None), None)
+
+    @property
+    def keeps_together(self) -> bool:
+        """Whether it can send several commands through one connection."""
+        return type(self).together is not Caller.together
+
+    @property
+    def socket_timeout(self) -> Optional[float]:
+        """How long the client waits for a reply, in seconds; `None`: for ever."""
+        return self._socket_timeout()
 
     def _socket_timeout(self) -> Optional[float]:
         pool = getattr(self._conn, 'connection_pool', None) or getattr(self._conn, 'nodes_manager', None)
@@ -152,10 +177,19 @@ class PooledCaller(Caller):
         try:
             return self._call(b'*%d\r\n%b%b' % (3 + len(keys) + len(args), head, self._packed(args)), repeat)
         except NoScriptError:
-            return self.command('EVAL', script.source, len(keys), *keys, *args, repeat=repeat)
+            return super().script(script, keys, args, repeat)
+        except ResponseError as error:
+            raise explained(error, script) from None
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         return self._call(b'*%d\r\n%b' % (len(args), self._packed(args)), repeat)
+
+    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        requests = [b'*%d\r\n%b' % (len(args), self._packed(args)) for args in calls]
+        if len(requests) == 1:
+            return [self._call(requests[0], repeat)]
+        replies: List[Any] = self._call(b''.join(requests), repeat, len(requests))
+        return replies
 
     def _packed(self, args: Sequence[Argument]) -> bytes:
         """Arguments of a request, each after its length."""
@@ -168,28 +202,29 @@ class PooledCaller(Caller):
         lines.append(b'')
         return b'\r\n'.join(lines)
 
-    def _call(self, request: bytes, repeat: bool) -> Any:
+    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
+        """Returns the reply, or if there are more, the list of them."""
         pool = self._conn.connection_pool
         connection = _get_connection(pool)
         try:
             try:
-                return _exchange(connection, request, connected=True)
+                return _exchange(connection, request, True, count)
             except Exception as error:
                 if not repeat:
                     raise
-                return self._call_again(connection, request, error)
+                return self._call_again(connection, request, count, error)
         finally:
             pool.release(connection)
 
     @staticmethod
-    def _call_again(connection: Any, request: bytes, error: Exception) -> Any:
+    def _call_again(connection: Any, request: bytes, count: int, error: Exception) -> Any:
         """Goes on as the client does after a first call that failed; to call by it from the start takes longer."""
         errors = [error]
 
         def call() -> Any:
             if errors:
                 raise errors.pop()
-            return _exchange(connection, request)
+            return _exchange(connection, request, count=count)
 
         return connection.retry.call_with_retry(call, lambda error, *_: connection.disconnect())
 
@@ -204,6 +239,7 @@ class HeldCaller(Caller):
         super().__init__(conn)
         pool = conn.connection_pool
         self._connection = pool.connection_class(**pool.connection_kwargs)
+        self._whole_seconds = False
         # Set here, since the Unix sockets of redis-py before 4.6 do not take all of them as arguments.
         self._connection.retry = Retry(NoBackoff(), 0)
         for name in ('socket_timeout', 'socket_connect_timeout'):
@@ -212,6 +248,43 @@ class HeldCaller(Caller):
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         return _exchange(self._connection, args)
+
+    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
+        if len(calls) == 1:
+            return [_exchange(self._connection, calls[0])]
+        replies: List[Any] = _exchange(self._connection, self._packed(calls), count=len(calls))
+        return replies
+
+    def _packed(self, calls: Sequence[Sequence[Argument]]) -> bytes:
+        return b''.join(piece for args in calls for piece in self._connection.pack_command(*_as_text(args)))
+
+    def begin_wait(self, key: str, seconds: float) -> int:
+        """Begins to wait for up to `seconds` until something can be popped from the list `key`; `end_wait` is to be
+        called next. Returns the name of this connection, for CLIENT UNBLOCK."""
+        seconds = _block_seconds(seconds, self._socket_timeout())
+        if self._whole_seconds:
+            seconds = max(1, round(seconds))
+        _begin(self._connection, self._packed((('CLIENT', 'ID'), ('BLPOP', key, seconds))))
+        try:
+            return int(_finish(self._connection))
+        except ResponseError:  # this user may not ask
+            self._connection.disconnect()
+            raise
+
+    def end_wait(self) -> bool:
+        """Returns whether something was popped, as soon as that is known."""
+        try:
+            return _finish(self._connection) is not None
+        except ResponseError as error:
+            if 'not an integer' not in str(error):
+                raise
+            self._whole_seconds = True  # Redis 5; the next wait shall be one
+            return False
+
+    def fileno(self) -> int:
+        """Of the connection, which is open: readable when a wait has ended."""
+        fd: int = self._connection._sock.fileno()
+        return fd
 
     def _socket_timeout(self) -> Optional[float]:
         timeout: float = self._connection.socket_timeout
@@ -235,13 +308,27 @@ def _as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
     return [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]
 
 
-def _exchange(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False) -> Any:
-    """Sends a request, packed or not, and returns the reply. `connected`: its pool has just seen to that."""
+def _exchange(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False,
+              count: int = 1) -> Any:
+    """Sends a request, packed or not, and returns the reply; of `count` packed ones, the list of their replies.
+    `connected`: its pool has just seen to that."""
+    _begin(connection, request, connected)
+    return _finish(connection, count)
+
+
+def _begin(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False) -> None:
     try:
         if not connected:
             connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
         _send(connection, [request] if isinstance(request, bytes) else connection.pack_command(*_as_text(request)))
-        return connection.read_response(disable_decoding=True)
+    except BaseException:  # half a request must not stand before the next one
+        connection.disconnect()
+        raise
+
+
+def _finish(connection: Any, count: int = 1) -> Any:
+    try:
+        return connection.read_response(disable_decoding=True) if count == 1 else _replies(connection, count)
     except ResponseError as error:
         if isinstance(error, ReadOnlyError) or 'READONLY' in str(error):
             connection.disconnect()  # its name may lead to another master by now
@@ -249,6 +336,20 @@ def _exchange(connection: Any, request: Union[bytes, Sequence[Argument]], connec
     except BaseException:  # the reply may still be under way: it must not answer the next call
         connection.disconnect()
         raise
+
+
+def _replies(connection: Any, count: int) -> List[Any]:
+    """Reads all of them, and then raises the first that is an error."""
+    replies: List[Any] = []
+    for _ in range(count):
+        try:
+            replies.append(connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    for reply in replies:
+        if isinstance(reply, ResponseError):
+            raise reply
+    return replies
 
 
 def _send(connection: Any, pieces: Sequence[bytes]) -> None:

@@ -35,3 +35,24 @@ class Turns:
         """A task of this queue that was taken did not run."""
         if self._weights is not None:
             self._passes[queue] -= 1.0 / self._weights[queue]
+
+
+class Rounds(Turns):
+    """One queue after the other, each for some tasks in a row, since to go from one to the next may cost a round
+    trip."""
+
+    IN_A_ROW = 16
+
+    def __init__(self, count: int, first: int = 0) -> None:
+        super().__init__(count)
+        self._count = count
+        self._current, self._taken = first, 0
+
+    def order(self) -> List[int]:
+        return [(self._current + number) % self._count for number in range(self._count)]
+
+    def took(self, queue: int) -> None:
+        self._taken = self._taken + 1 if queue == self._current else 1
+        self._current = queue
+        if self._taken >= self.IN_A_ROW:
+            self._current, self._taken = (queue + 1) % self._count, 0

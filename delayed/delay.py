@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import WrongType
-from .queue import Queue
+from .sharded import AnyQueue
 from .task import Task, check_importable, check_timeout
 
 if TYPE_CHECKING:  # `typing` has no ParamSpec before Python 3.10
@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # `typing` has no ParamSpec before Python 3.10
         def __call__(self, func: Callable[P, object], timeout: float | None) -> Callable[P, Task]: ...
 
 
-def delayed(queue: Queue) -> _Delayed:
+def delayed(queue: AnyQueue) -> _Delayed:
     """Returns a decorator, to be used with parentheses, that adds `delay` and `timeout` to a function.
 
     The decorator takes `timeout`, which `delay` gives to its tasks.
@@ -81,7 +81,7 @@ def delayed(queue: Queue) -> _Delayed:
     return delayed
 
 
-def delay(queue: Queue) -> _Delay:
+def delay(queue: AnyQueue) -> _Delay:
     """Returns a wrapper: `wrapper(func)(*args, **kwargs)` enqueues the call."""
     _check_queue(queue, 'delay')
 
@@ -90,7 +90,7 @@ def delay(queue: Queue) -> _Delay:
     return delay
 
 
-def delay_in_time(queue: Queue) -> _DelayInTime:
+def delay_in_time(queue: AnyQueue) -> _DelayInTime:
     """Returns a wrapper: `wrapper(func, timeout)(*args, **kwargs)` enqueues the call with a timeout in seconds."""
     _check_queue(queue, 'delay_in_time')
 
@@ -99,7 +99,7 @@ def delay_in_time(queue: Queue) -> _DelayInTime:
     return delay_in_time
 
 
-def _later(queue: Queue, func: Callable[P, object], timeout: float | None) -> Callable[P, Task]:
+def _later(queue: AnyQueue, func: Callable[P, object], timeout: float | None) -> Callable[P, Task]:
     """Returns what enqueues a call of `func` instead of making it.
 
     It shows the signature and docstring of `func`, but not its name: under that, a worker would find `func` itself.
@@ -116,6 +116,6 @@ def _later(queue: Queue, func: Callable[P, object], timeout: float | None) -> Ca
     return enqueue
 
 
-def _check_queue(queue: Queue, name: str) -> None:
+def _check_queue(queue: AnyQueue, name: str) -> None:
     if not hasattr(queue, 'enqueue'):
         raise WrongType('%s takes a queue, not %r: first write `%s = %s(queue)`' % (name, queue, name, name))

@@ -91,3 +91,17 @@ class WorkersFailed(DelayedError, RuntimeError):
 
 class ServerNotFound(DelayedError):
     """No redis-server could be found or started. The message says where it was looked for."""
+
+
+class NotReplicated(DelayedError):
+    """A task was enqueued, but too few replicas have acknowledged it in time: should the master die now, it may be
+    lost. To enqueue the same `Task` again adds nothing, and waits for the replicas once more.
+
+    `wanted`: how many replicas were asked for; `acknowledged`: how many have it.
+    """
+
+    def __init__(self, wanted: int, acknowledged: int) -> None:
+        super().__init__('the task was enqueued, but %d of %d replicas have acknowledged it: enqueue the same Task '
+                         'again, which adds nothing, to wait for them once more' % (acknowledged, wanted))
+        self.wanted = wanted
+        self.acknowledged = acknowledged

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
+from ._cluster import caller
 from ._enqueueing import Enqueuer
 from ._exposure import warn_if_exposed
 from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX
@@ -16,7 +17,8 @@ from ._keys import QueueKeys
 from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
 from ._plain import loads_of
 from ._producer import producers_of
-from ._redis import caller, check_client, check_slot
+from ._redis import check_client, check_slot
+from ._replicated import Replicated
 from ._signature import Secrets, Signer
 from ._trust import Trust
 from .errors import InvalidArgument, UnreadablePayload, WrongType
@@ -38,6 +40,9 @@ class Queue:
     default_timeout: how long a task that names no timeout may run, in seconds. 0 leaves it no time at all.
     requeue_timeout: how long after its timeout a task counts as lost, in seconds.
     busy_len: with so many tasks waiting, lost ones are put back a little later (`requeue_timeout`, 5 s at least).
+    min_replicas: `enqueue` returns when so many replicas of the server have the task, too; else it raises
+        `delayed.errors.NotReplicated`. 0: it does not wait for them.
+    replica_timeout: for how long it waits for them, in seconds; less where the client's `socket_timeout` is shorter.
     secret: signs the tasks, and no other is unpickled: text or bytes, 32 at least, which all who enqueue and work have;
         or a list, of which the first signs and each is accepted. `None`: that of the environment's DELAYED_SECRET
         (several are separated by spaces), if it has one. `False`: none.
@@ -50,14 +55,16 @@ class Queue:
     def __init__(self, name: str, conn: Any, default_timeout: float = 600, requeue_timeout: float = 10,
                  busy_len: int = 10, *, secret: Secrets = None,
                  accept_unsigned_until: Union[datetime, float, None] = None, allow: Optional[Sequence[str]] = None,
-                 unpickle: Union[str, Sequence[str]] = 'any') -> None:
+                 unpickle: Union[str, Sequence[str]] = 'any', min_replicas: int = 0,
+                 replica_timeout: float = 1) -> None:
         if not isinstance(name, str) or not name:
             raise (InvalidArgument if isinstance(name, str) else WrongType)(
                 "a queue's name must be a string that is not empty, such as 'default', not %r" % (name,))
         check_client(conn)
         check_slot(conn, name, QueueKeys(name).id)
         for argument, value in (('default_timeout', default_timeout), ('requeue_timeout', requeue_timeout),
-                                ('busy_len', busy_len)):
+                                ('busy_len', busy_len), ('min_replicas', min_replicas),
+                                ('replica_timeout', replica_timeout)):
             if value is None:
                 raise WrongType('%s must be a number, not None' % argument)
             check_timeout(value, argument)
@@ -70,7 +77,8 @@ class Queue:
         self._caller = caller(conn)
         self._trust = Trust(Signer(name, secret, accept_unsigned_until), loads_of(unpickle), allow)
         self._wants_secret = secret is not False and not self._trust.signs
-        self._enqueueing = self.ledger, producers_of(name, conn)
+        producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
+        self._enqueueing = self.ledger.using(producing), producers_of(name, conn)
 
     @property
     def name(self) -> str:
@@ -110,7 +118,7 @@ class Queue:
 
         If this raises because Redis was away, the task may or may not have been added: call it again with the same
         task within ten minutes, and it is added once. A crash before the call's end leaves the task either added or
-        not, never by halves.
+        not, never by halves. `delayed.errors.NotReplicated`: it has been added, see `min_replicas`.
         """
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))

@@ -11,6 +11,7 @@ from .constants import Status
 from .errors import WrongType
 from .logger import logger
 from .queue import MAX_LOSSES, Queue
+from .sharded import ShardedQueue
 from .task import check_timeout
 
 
@@ -21,7 +22,8 @@ class Sweeper:
     while.
     """
 
-    def __init__(self, queue: Union[Queue, Sequence[Queue]], interval: float = 60) -> None:
+    def __init__(self, queue: Union[Queue, ShardedQueue, Sequence[Queue]], interval: float = 60) -> None:
+        queue = queue.shards if isinstance(queue, ShardedQueue) else queue
         queues = [queue] if isinstance(queue, Queue) else list(queue) if isinstance(queue, (list, tuple)) else []
         if not queues or not all(isinstance(item, Queue) for item in queues):
             raise WrongType('queue must be a delayed.queue.Queue or a list of them, not %r' % (queue,))

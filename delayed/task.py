@@ -58,7 +58,7 @@ class Task:
     """
 
     __slots__ = ('_args', '_data', '_func_name', '_id', '_kwargs', '_module_name', '_outcome', '_timeout',
-                 'enqueue_call', 'make_outcome', 'tokens', '__weakref__')
+                 'enqueue_call', 'make_outcome', 'shard', 'tokens', '__weakref__')
 
     def __init__(self, id: Optional[int], module_name: str, func_name: str, args: Optional[Sequence[Any]] = None,
                  kwargs: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> None:
@@ -84,6 +84,8 @@ class Task:
         self._outcome: Optional[Outcome] = None
         #: Makes the record of its end when somebody asks for it, since most handlers do not.
         self.make_outcome: Optional[Callable[[], Outcome]] = None
+        #: In which shard of a `ShardedQueue` it is.
+        self.shard: Optional[int] = None
 
     @property
     def id(self) -> Optional[int]:

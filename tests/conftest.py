@@ -25,7 +25,9 @@ for _signum, _disposition in ((signal.SIGINT, signal.default_int_handler), (sign
 
 #: What the tests of these files share is costly, so one process runs all of a file. The first ones take longest.
 _WHOLE_FILES = ('tests/faults/test_matrix.py', 'tests/test_packaging.py', 'tests/test_demo.py',
-                'tests/test_redis.py', 'tests/test_typing.py')
+                'tests/test_redis.py', 'tests/test_typing.py', 'tests/topology/test_tls.py',
+                'tests/topology/test_sentinel.py')
+_WITH = {'tests/topology/%s.py' % name: 'tests/topology' for name in ('test_cluster', 'test_sharded')}  # one cluster
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -35,7 +37,7 @@ def pytest_xdist_make_scheduler(config, log):
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             path = nodeid.partition('::')[0]
-            return path if path in _WHOLE_FILES else nodeid
+            return path if path in _WHOLE_FILES else _WITH.get(path, nodeid)
 
     return Scheduling(config, log)
 

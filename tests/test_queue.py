@@ -418,7 +418,9 @@ def any_client(request):
     """A client of a real server or of fakeredis, which decodes or not, in each protocol."""
     kind, decode, protocol = request.param
     if kind == 'real':
-        request.getfixturevalue('conn')
+        conn = request.getfixturevalue('conn')
+        if protocol and int(conn.info('server')['redis_version'].split('.')[0]) < 6:
+            pytest.skip('this server knows protocol 2 only')
         client = request.getfixturevalue('redis_server').client(decode_responses=decode, **protocol)
     else:
         fakeredis = pytest.importorskip('fakeredis')

@@ -1,6 +1,6 @@
 """Which of a worker's queues is asked first."""
 
-from delayed._turns import Turns
+from delayed._turns import Rounds, Turns
 
 
 def taken(turns, number, waiting):
@@ -52,3 +52,15 @@ def test_a_task_that_was_given_back_does_not_count():
 def test_a_tiny_weight_is_a_share_too():
     found = taken(Turns(2, [1, 0.01]), 202, lambda queue: True)
     assert found.count(1) == 2
+
+
+def test_in_rounds_each_full_queue_gives_some_in_a_row():
+    count = Rounds.IN_A_ROW
+    assert taken(Rounds(3, first=1), 4 * count, lambda queue: True) == [
+        queue for queue in (1, 2, 0, 1) for _ in range(count)]
+
+
+def test_in_rounds_an_empty_queue_is_passed_over_and_the_one_found_is_stayed_with():
+    rounds = Rounds(3)
+    assert taken(rounds, 2, lambda queue: queue == 2) == [2, 2]
+    assert rounds.order() == [2, 0, 1]

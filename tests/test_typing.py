@@ -66,7 +66,7 @@ WRONG = [  # what, and mypy's code and words for it
     ("enqueued(g)", 'arg-type', SECONDS),
     ("enqueued(timeout='5')", 'arg-type', SECONDS),
     ("enqueued()(42)", 'arg-type', 'incompatible type "int"'),
-    ("delayed(g)", 'arg-type', 'expected "Queue"'),
+    ("delayed(g)", 'arg-type', 'expected "(Queue |.*ShardedQueue)'),
     ("later(g)(1, b='x')", 'arg-type', 'incompatible type "str"; expected "bytes"'),
     ("later(g)()", 'call-arg|misc', 'Too few arguments|Missing positional argument "a"'),
     ("later(g, 10)", 'call-arg', 'Too many arguments'),
