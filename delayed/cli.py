@@ -15,6 +15,7 @@ from . import __version__
 from .commands import dead, demo, doctor, enqueue, purge, status, sweep, worker
 from .commands._exit import MEANINGS, Exit, NotImported
 from .commands._options import described
+from .commands._queues import close_clients
 from .errors import DelayedError, InvalidArgument, ServerNotFound
 
 __all__ = ['Exit', 'main']
@@ -50,6 +51,8 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'delayed') -> int:
         if told is None:
             raise
         return _tell(prog, told)
+    finally:
+        close_clients()
 
 
 def _parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]]) -> argparse.Namespace:

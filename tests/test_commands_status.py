@@ -34,7 +34,7 @@ def busy(queue, conn):
     conn.hset('default_workers', 'here:4711:cd', '%.3f 3600000 %s' % (now, facts))
     conn.hset('default_workers', 'gone:1:ef', '%.3f 15000 %s' % (now - 16_000, facts))
     last = conn.lindex('default', -1)
-    for age, taken, waiting, payload in ((3000, 5, 2, last), (13_000, 0, 3, last), (23_000, 0, 3, b'')):
+    for age, taken, waiting, payload in ((3000, 5, 2, last), (13_000, 0, 3, last), (22_000, 0, 3, b'')):
         conn.rpush('default_pace', b'%.3f %.3f %d %d\n' % (now - age, now - age, taken, waiting) + payload)
     return queue
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..queue import Queue
 
 DEFAULT_URL = 'redis://localhost:6379/0'
+#: Those that were made here.
+_clients: List[Any] = []
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _TIMEOUT = 10.0  # seconds that an operator waits for a server that does not answer
 _MOST_NAMES = 8  # in an error message
@@ -84,7 +86,14 @@ def _by_name(args: argparse.Namespace) -> List[Queue]:
         raise InvalidArgument('which queue? Name it as your application does, such as myapp.tasks:queue, or as Redis '
                               'does, with --queue NAME and --url URL')
     conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT)
+    _clients.append(conn)
     return [Queue(str(name), conn) for name in dict.fromkeys(args.names)]
+
+
+def close_clients() -> None:
+    """Closes the connections that were opened for queues by name: Python warns of some that are open when it ends."""
+    while _clients:
+        _clients.pop().connection_pool.disconnect()
 
 
 def names_queues(args: argparse.Namespace) -> bool:
