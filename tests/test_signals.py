@@ -362,21 +362,32 @@ class TestOutsideTheMainThread:
 
 
 class TestACallOfRedis:
-    def test_leaves_no_number_to_the_client_to_turn_into_text(self, queue, monkeypatch):
+    @pytest.mark.parametrize('held', [False, True])
+    def test_leaves_no_number_to_the_client_to_turn_into_text(self, queue, monkeypatch, held):
         """For hiredis crashes where a signal handler raises meanwhile, as that of Ctrl-C does."""
-        def send_command(self, *args, **options):
-            sent.extend(args)
-            return original(self, *args, **options)
+        def pack_command(self, *args):
+            packed.extend(args)
+            return original(self, *args)
+
+        def send_packed_command(self, pieces, *args, **options):
+            sent.extend([pieces] if isinstance(pieces, (bytes, str)) else pieces)
+            return sending(self, pieces, *args, **options)
 
         queue.len()  # opens the connection, which says hello by itself
         connections = queue._conn.connection_pool.connection_class
-        sent, original = [], connections.send_command
-        monkeypatch.setattr(connections, 'send_command', send_command)
+        packed, original, sent, sending = [], connections.pack_command, [], connections.send_packed_command
+        caller = queue.ledger.caller.hold() if held else queue.ledger.caller
+        ledger = queue.ledger.using(caller)
+        ledger.waiting()
+        monkeypatch.setattr(connections, 'pack_command', pack_command)
+        monkeypatch.setattr(connections, 'send_packed_command', send_packed_command)
         queue.enqueue(task('run', timeout=1.5))
-        assert queue.requeue(queue.dequeue())
-        assert queue.release(queue.dequeue())
-        assert queue.requeue_lost() == 0
-        assert queue.dead() == []
-        assert queue.dequeue() is None
-        assert len(sent) > 50
-        assert {type(arg) for arg in sent} <= {str, bytes}
+        taken = ledger.take('ready', 15_000.0, 'holder:1')
+        assert ledger.requeue(taken.payload, (taken.token,))
+        assert not ledger.wait(0.01) or ledger.take('notified')
+        assert ledger.sweep(3) == 0
+        assert ledger.dead_letters(0, 10) == []
+        caller.let_go()
+        assert len(sent) > 5 and {type(piece) for piece in sent} == {bytes}
+        assert {type(arg) for arg in packed} <= {str, bytes}
+        assert bool(packed) == held
