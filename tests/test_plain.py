@@ -97,7 +97,7 @@ class TestWhatIsNotOnTheList:
         (Calls(getattr, 1, 'real'), "attribute 'real'"), (Calls(getattr, dict, '__init__'), "attribute '__init__'"),
         (Calls(__import__, 'tabnanny'), 'builtins:__import__'), (Calls(sys.exit), 'sys:exit'),
         (Point(1), '%s:Point' % __name__), (sys.exit, 'sys:exit'),
-    ], ids=str)
+    ], ids=lambda value: value if isinstance(value, str) else type(value).__name__)
     @pytest.mark.parametrize('protocol', PROTOCOLS)
     def test_is_named_and_not_called(self, evil, name, protocol):
         with pytest.raises(NotPlain, match=name):
