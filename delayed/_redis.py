@@ -367,7 +367,7 @@ def _block_seconds(seconds: float, socket_timeout: Optional[float]) -> float:
     """Whole where possible, for Redis 5; never 0, which is for ever."""
     if socket_timeout is not None and socket_timeout <= seconds * 1.25:
         seconds = socket_timeout / 2
-    return 1 if seconds == 1 else max(seconds, 0.01)
+    return int(seconds) if seconds >= 1 and seconds == int(seconds) else max(seconds, 0.01)
 
 
 def _connection_getter() -> Callable[[Any], Any]:

@@ -295,7 +295,7 @@ class TestAWorkerWithFewRights:
 
     RULES = ['~{orders:*', *(rule for rule in RULES['worker'].split() if rule[0] == '+'),
              *re.search(r'everybody needs `(.+?)`', PAGE)[1].split(),
-             *re.search(r'`(\+client\S+ \S+)`', PAGE)[1].split()]
+             *re.search(r'`(\+client\S+ \S+)`', PAGE)[1].split(), *(['+info'] if redis.VERSION[0] < 8 else [])]
 
     @pytest.fixture
     def work(self, cluster):
