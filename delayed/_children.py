@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Callable, List, Optional, Tuple
 
-from ._child import Child, ChildMain, Exit
+from ._child import Child, Exit, Prepare
 from ._page import Page
 from ._stacks import StackFile, StackFiles
 from .logger import logger
@@ -16,10 +16,10 @@ class Children:
     """`max_tasks`: each child runs so many at most; `None`: any number. While it runs the last of them a spare is
     forked, so that the fork is off the critical path."""
 
-    def __init__(self, main: Callable[[Page, StackFile], ChildMain], max_tasks: Optional[int], timeout: float,
+    def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None]) -> None:
         """timeout: seconds that a child has to leave before it is killed."""
-        self._main = main
+        self._prepare = prepare
         self._timeout = timeout
         self._max_tasks = max_tasks
         self._stack_files = StackFiles()
@@ -88,8 +88,7 @@ class Children:
         self._stack_files.close()
 
     def _fork(self) -> Child:
-        page, stacks = Page(), self._stack_files.take()
-        return Child(page, stacks, self._main(page, stacks))
+        return Child(Page(), self._stack_files.take(), self._prepare)
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()

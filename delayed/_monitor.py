@@ -6,6 +6,7 @@ signals, the child's reports and death, and the next deadline; it never polls.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import select
@@ -13,21 +14,20 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, Dict, Optional
+from typing import Callable, Optional
 
 from . import _backoff, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
 from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import Books, Done
-from ._child import Child, Exit, signal_name
+from ._child import Child, Exit, Life, signal_name
 from ._children import Children
 from ._describe import describe, without_arguments
 from ._lease import Lease
 from ._limits import Limiter, Limits
 from ._orphan import Orphan
 from ._page import Page, Slot, Step
-from ._shield import SignalMask, raise_shield
+from ._shield import Shield, SignalMask
 from ._source import Source
 from ._stacks import StackFile
 from ._stop import Stop
@@ -63,18 +63,17 @@ class Options:
 
 
 class Monitor:
-    """One run of a worker. `program` holds the embedding program's own dispositions of the stopping signals."""
+    """One run of a worker."""
 
-    def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, program: Dict[int, Any],
+    def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, shield: Shield,
                  note_pid: Callable[[Optional[int]], None]) -> None:
         self._source = source
         self._options = options
         self._wakeup = wakeup
         self._stop = stop
-        self._program = program
+        self._shield = shield
         self._pid = os.getpid()
-        self._children = Children(lambda *shared: partial(self._child_main, *shared), options.max_tasks,
-                                  max(options.kill_timeout, 1.0), note_pid)
+        self._children = Children(self._prepare_life, options.max_tasks, max(options.kill_timeout, 1.0), note_pid)
         self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
         self._black_box = BlackBox(options.queue_name, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
@@ -100,19 +99,25 @@ class Monitor:
             self._children.dismiss()
             self._source.close()
 
-    def _child_main(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int, mask: SignalMask) -> None:
-        """In the child."""
-        stacks.install()
-        raise_shield(page, self._program, mask - {stacks.signum})
-        self._source.forget_connection()
-        options = self._options
+    def _prepare_life(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int) -> Life:
+        """What a child will do. All that can be made before the fork is made here: in the child, each new thing costs
+        pages of memory, which is what a short life costs most of."""
+        options, shield, forget = self._options, self._shield, self._source.forgetter()
         recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
-        limiter = Limiter(options.limits, stacks.fd) if options.limits.any else None
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
-                        recorder.before(options.handlers.failed))
-        orphan.watch()
-        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust, options.default_timeout,
-                       options.max_tasks, options.max_rss, recorder, limiter).run()
+                        recorder.before(options.handlers.failed), shield.alarm)
+        runner = _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,
+                                options.default_timeout, options.max_tasks, options.max_rss, recorder)
+
+        def live(mask: SignalMask) -> None:
+            stacks.install()
+            shield.rise(page, mask - {stacks.signum}, orphan.on_death)
+            orphan.watch()
+            gc.freeze()  # or its first look for garbage would write to every page that it shares with its monitor
+            forget()
+            runner.run(Limiter(options.limits, stacks.fd) if options.limits.any else None)
+
+        return live
 
     def _attempt(self, lease: Lease) -> None:
         """Has a child run the task, and notes what is to become of it."""

@@ -9,7 +9,6 @@ import _thread
 import ctypes
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, List, Optional
@@ -19,14 +18,14 @@ from ._attempt import judge
 from ._lease import Lease
 from ._page import Outcome, Page, Slot, Step
 from ._redis import Unavailable
+from ._shield import DEATH_SIGNAL
 from ._source import Source
 from .logger import logger
 from .task import Task
 
-#: Sent by the kernel to a child whose monitor died. Nothing else uses it.
-DEATH_SIGNAL: Optional[int] = signal.SIGRTMAX if sys.platform == 'linux' else None
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)  # loaded before any fork: in a child it would cost milliseconds each time
+#: Loaded before any fork: in a child it would cost milliseconds each time.
+_prctl: Any = ctypes.CDLL(None).prctl if DEATH_SIGNAL is not None else None
 _UNGUARDED = float('inf')
 #: Timers and sleeps cannot be set for much longer, in seconds (some 31 years).
 _LONGEST_TIMER = 1e9
@@ -50,7 +49,9 @@ class Orphan:
     number, in seconds; `failed` calls the error handler."""
 
     def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
-                 requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None]) -> None:
+                 requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None],
+                 alarm: bool) -> None:
+        """alarm: whether SIGALRM may be used."""
         self._page = page
         self._monitor_pid = monitor_pid
         self._connect = connect
@@ -61,18 +62,15 @@ class Orphan:
         self._jobs: List[Job] = []
         self._task: Optional[Task] = None
         self._deadline = _UNGUARDED
-        self._pid = os.getpid()
-        self._alarm = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        self._pid = 0
+        self._alarm = alarm
 
     def watch(self) -> None:
         """Asks the kernel to tell of the monitor's death. The signal belongs to the thread that forked this process,
         and is lost if that died before: so its pid is compared after (prctl(2), PR_SET_PDEATHSIG)."""
-        if DEATH_SIGNAL is None:
-            return
-        signal.signal(DEATH_SIGNAL, self._on_death)
-        # A program that runs its workers in threads may block all signals there.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {DEATH_SIGNAL, signal.SIGALRM} if self._alarm else {DEATH_SIGNAL})
-        _libc.prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
+        self._pid = os.getpid()
+        if DEATH_SIGNAL is not None:
+            _prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
 
     @property
     def alone(self) -> bool:
@@ -119,9 +117,10 @@ class Orphan:
         lease.queue = job.slot.queue
         return lease
 
-    def _on_death(self, signum: int, frame: object) -> None:
+    def on_death(self) -> None:
+        """The signal came."""
         # A thread, since the task that was interrupted here may hold any lock; this way of starting one takes none.
-        if os.getpid() == self._pid and self.alone:
+        if self.alone:
             _thread.start_new_thread(self._live_on, ())
 
     def _live_on(self) -> None:

@@ -62,7 +62,7 @@ class Runner:
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
                  trust: Callable[[int], Trust], default_timeout: Callable[[int], float], max_tasks: Optional[int],
-                 max_rss: Optional[int], recorder: Recorder, limiter: Optional[Limiter]) -> None:
+                 max_rss: Optional[int], recorder: Recorder) -> None:
         """trust, default_timeout: those of the queue with that number; the latter in seconds."""
         self._trust = trust
         self._page = page
@@ -73,13 +73,14 @@ class Runner:
         self._default_timeout = default_timeout
         self._max_tasks, self._max_rss = max_tasks, max_rss
         self._recorder = recorder
-        self._limiter = limiter
-        self._pid = os.getpid()
+        self._limiter: Optional[Limiter] = None
+        self._pid = 0
         #: The running task and the one before it, which Redis may not know of yet.
         self._jobs: Deque[Job] = deque(maxlen=2)
 
-    def run(self) -> None:
-        """Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
+    def run(self, limiter: Optional[Limiter] = None) -> None:
+        """In the child. Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
+        self._pid, self._limiter = os.getpid(), limiter
         for number, slot in enumerate(itertools.cycle(self._page.slots), 1):
             payload = self._reader.receive()
             if payload is None:

@@ -88,9 +88,9 @@ class Source:
         self._ledger = self._queue.ledger
         return self
 
-    def forget_connection(self) -> None:
-        """In a child: closes its copy of the monitor's connection."""
-        self._caller.forget()
+    def forgetter(self) -> Callable[[], None]:
+        """Returns what closes a child's copy of the monitor's connection; to be called in the child."""
+        return self._caller.forgetter()
 
     def take(self, seconds: float) -> Optional[Lease]:
         """Takes a task; where none waits, it waits for one: `seconds`, a second at most."""

@@ -16,10 +16,9 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from ._limits import Limits
 from ._memory import MEGABYTE
 from ._monitor import Monitor, Options
-from ._orphan import DEATH_SIGNAL
 from ._queue_list import Queues, queue_list
 from ._runner import ExcInfo, Handlers
-from ._shield import STOPPING, as_if_never_here, is_default
+from ._shield import DEATH_SIGNAL, STOPPING, Shield, heed, is_default
 from ._source import SWEEP_LEASE
 from ._stop import Stop
 from ._wakeup import Wakeup
@@ -31,6 +30,9 @@ from .task import Task, check_timeout
 
 #: Redis keeps nothing for longer than some multiple of this, in seconds (some 31,000 years).
 _LONGEST_LEASE = 1e12
+
+#: What a worker handles for itself or its children, where the program does not.
+_HANDLED = STOPPING if DEATH_SIGNAL is None else (*STOPPING, DEATH_SIGNAL)
 
 SuccessHandler = Callable[[Task], object]
 ErrorHandler = Callable[[Task, Optional[int], Optional[ExcInfo]], object]
@@ -148,7 +150,7 @@ class Worker(abc.ABC):
             raise AlreadyRunning(self)
         self._runs_in, self._stop, self._wakeup = os.getpid(), Stop(self._stop_timeout), Wakeup()
         self._status = Status.RUNNING
-        program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
+        program = {int(signum): signal.getsignal(signum) for signum in _HANDLED if signal.getsignal(signum) is not None}
         installed = self._install_handlers(program, is_urgent)
         try:
             logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
@@ -157,7 +159,8 @@ class Worker(abc.ABC):
             for name in self._preload:
                 importlib.import_module(name)
             source = self._queues.source(self._lease, self._max_losses)
-            Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
+            Monitor(source, self._options, self._wakeup, self._stop, Shield.of(program, installed),
+                    self._note_child).run()
         except (AuthenticationError, NoPermissionError) as error:
             logger.error('cannot work on %s: %s', self._queues, error)
             raise
@@ -204,12 +207,12 @@ class Worker(abc.ABC):
             if os.getpid() == pid:
                 again = next(signals) > 0  # counted in one step: the next one may interrupt this handler
                 self._ask_to_stop(urgent=is_urgent() if is_urgent else again or self._stop.wanted)
-            else:  # a process that the program forked, or a handler
-                as_if_never_here(signum, frame)
+            else:  # a child, or a process that the program forked, or a handler
+                heed(signum, frame)
 
         mine = {signum: disposition for signum, disposition in program.items() if is_default(disposition)}
         for signum in mine:
-            signal.signal(signum, handler)
+            signal.signal(signum, heed if signum == DEATH_SIGNAL else handler)
         return mine
 
 
