@@ -14,7 +14,7 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, Type
 
 from . import _backoff, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
@@ -60,10 +60,14 @@ class Options:
     queue_name: Callable[[int], str]
     limits: Limits
     trust: Callable[[int], Trust]
+    prefetch: int = 1  # tasks that a child gets at once
 
 
 class Monitor:
     """One run of a worker."""
+
+    _runner: Type[_runner.Runner] = _runner.Runner
+    _slots = 2  # one task may run while Redis does not know of its predecessor's end
 
     def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, shield: Shield,
                  note_pid: Callable[[Optional[int]], None]) -> None:
@@ -73,11 +77,15 @@ class Monitor:
         self._stop = stop
         self._shield = shield
         self._pid = os.getpid()
-        self._children = Children(self._prepare_life, options.max_tasks, max(options.kill_timeout, 1.0), note_pid)
-        self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
+        self._children = Children(self._prepare_life, options.max_tasks, max(options.kill_timeout, 1.0), note_pid,
+                                  self._slots)
+        self._books = self._open_books()
         self._black_box = BlackBox(options.queue_name, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = False
+
+    def _open_books(self) -> Books:
+        return Books(self._source, self._options.sweep_interval, self._stop, self._wakeup.wait, self._children.part)
 
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
@@ -106,8 +114,8 @@ class Monitor:
         recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
                         recorder.before(options.handlers.failed), shield.alarm)
-        runner = _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,
-                                options.default_timeout, options.max_tasks, options.max_rss, recorder)
+        runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,
+                              options.default_timeout, options.max_tasks, options.max_rss, recorder)
 
         def live(mask: SignalMask) -> None:
             stacks.install()
@@ -191,13 +199,17 @@ class Monitor:
                     poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
             now = time.monotonic()
             self._keep(slot, lease, attempt, now)
-            if attempt.asks(now):
-                child.stacks.ask(child.pid)
-            signum = attempt.tick(now)
-            if signum is not None:
-                logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
-                               attempt.cause.value if attempt.cause else '', signal_name(signum), child.pid)
-                child.signal(signum)
+            self._signal_in_time(child, lease, attempt, now)
+
+    @staticmethod
+    def _signal_in_time(child: Child, lease: Lease, attempt: Attempt, now: float) -> None:
+        if attempt.asks(now):
+            child.stacks.ask(child.pid)
+        signum = attempt.tick(now)
+        if signum is not None:
+            logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
+                           attempt.cause.value if attempt.cause else '', signal_name(signum), child.pid)
+            child.signal(signum)
 
     def _poll_of(self, child: Child) -> select.poll:
         poll = select.poll()
@@ -220,13 +232,7 @@ class Monitor:
 
     def _receive(self, child: Child, attempt: Attempt, poll: Optional[select.poll] = None) -> Optional[str]:
         """Returns what the child reports of the task's end, if it does."""
-        try:
-            if not child.reader.fill() and poll is not None:
-                poll.unregister(child.reader.fd)  # the end of a pipe stays readable, and would wake for ever
-        except BlockingIOError:
-            pass
-        except KeyError:
-            pass  # unregistered before
+        self._fill(child, poll)
         try:
             message = child.reader.next()
             while message is not None:
@@ -239,6 +245,16 @@ class Monitor:
             child.signal(signal.SIGKILL)
             child.reader.drop()
         return None
+
+    @staticmethod
+    def _fill(child: Child, poll: Optional[select.poll]) -> None:
+        try:
+            if not child.reader.fill() and poll is not None:
+                poll.unregister(child.reader.fd)  # the end of a pipe stays readable, and would wake for ever
+        except BlockingIOError:
+            pass
+        except KeyError:
+            pass  # unregistered before
 
     def _send(self, child: Child, attempt: Attempt, payload: Optional[bytes] = None) -> None:
         """Begins to send the payload, or goes on with it."""

@@ -10,8 +10,9 @@ import ctypes
 import os
 import signal
 import time
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, List, Optional
+from typing import Any, Callable, Deque, Iterable, List, Optional
 
 from . import _backoff
 from ._attempt import judge
@@ -42,6 +43,9 @@ class Job:
     slot: Slot
     reason: str = ''
     record: str = ''
+    #: Which of its child's tasks it is, where it came in a batch; and whether it is not to be begun.
+    number: int = 0
+    skipped: bool = False
 
 
 class Orphan:
@@ -60,6 +64,8 @@ class Orphan:
         self._requeue_timeout = requeue_timeout
         self._failed = failed
         self._jobs: List[Job] = []
+        #: What came in a batch and has not begun; whoever takes one out has it.
+        self.waiting: Deque[Job] = deque()
         self._task: Optional[Task] = None
         self._deadline = _UNGUARDED
         self._pid = 0
@@ -92,8 +98,11 @@ class Orphan:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def settle(self, jobs: Iterable[Job]) -> None:
-        """Tells Redis of tasks that have ended, where the monitor could not; tries for a minute."""
-        unsettled = [job for job in jobs if job.slot.step is Step.ENDED and not job.slot.settled]
+        """Tells Redis of tasks that have ended, and hands back those that were skipped, where the monitor could not;
+        tries for a minute."""
+        unknown = [job for job in jobs if not job.slot.settled]
+        unsettled = [job for job in unknown if job.slot.step is Step.ENDED and not job.skipped]
+        unsettled += [job for job in reversed(unknown) if job.skipped]  # each goes in front of the last
         if not unsettled:
             return
         logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid, self._pid)
@@ -103,7 +112,7 @@ class Orphan:
                 with self._lock:
                     for job in unsettled:
                         if not job.slot.settled:
-                            verdict = judge(Step.ENDED, job.slot.outcome, None, False)
+                            verdict = judge(Step.IDLE if job.skipped else Step.ENDED, job.slot.outcome, None, False)
                             source.settle(self._lease(job), verdict, job.reason, job.record)
                             job.slot.settled = True
                 return
@@ -131,7 +140,7 @@ class Orphan:
         logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
         if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
             self._extend_lease(self._connect(), job, deadline)
-        self.settle(jobs[:-1])
+        self.settle([*jobs[:-1], *self._unbegun()])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._task is not task:
             return  # it is through, its handlers too
@@ -141,6 +150,18 @@ class Orphan:
             job.slot.outcome, job.slot.step = Outcome.FAILED, Step.ENDED
         self.settle([job])
         os.kill(self._pid, signal.SIGKILL)
+
+    def _unbegun(self) -> List[Job]:
+        """Takes what has not begun of a batch: it goes back at once, for the task that runs may run for long."""
+        found: List[Job] = []
+        while self.waiting:
+            try:
+                found.insert(0, self.waiting.pop())
+            except IndexError:  # the task has ended meanwhile
+                break
+        for job in found:
+            job.skipped = True
+        return found
 
     def _extend_lease(self, source: Source, job: Job, deadline: float) -> None:
         """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""

@@ -304,6 +304,14 @@ class HeldCaller(Caller):
         return _do_nothing
 
 
+def calling_all(functions: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    def call_all() -> None:
+        for function in functions:
+            function()
+
+    return call_all
+
+
 def _do_nothing() -> None:
     pass
 

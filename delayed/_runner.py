@@ -8,7 +8,7 @@ import os
 import struct
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, NoReturn, Optional, Tuple
+from typing import Any, Callable, Deque, List, NoReturn, Optional, Tuple
 
 from ._attempt import provisional_timeout
 from ._blackbox import Recorder
@@ -90,7 +90,7 @@ class Runner:
             slot.step = Step.RECEIVED
             self._run_task(job)
             self._page.leaving = number == self._max_tasks or self._is_too_large()
-            if not self._report(_ending(job)):
+            if not self._report(ending(job)):
                 break
             if self._page.leaving:
                 self._reader.receive()  # the monitor ends the pipe when Redis knows
@@ -192,12 +192,18 @@ class Runner:
             exit_now(code & 0xff)
 
     def _report(self, message: bytes) -> bool:
+        return self._report_all([message])
+
+    def _report_all(self, messages: List[bytes]) -> bool:
         """Tells the monitor. `False` if that is impossible: it is dead, or the task closed or reused our descriptors;
         then this process must end, and the page says the rest."""
         try:
             if (_identity(self._reader.fd), _identity(self._writer.fd)) != self._pipes:
                 self._abandon()
-            self._writer.send(message)
+            if len(messages) == 1:
+                self._writer.send(messages[0])
+            else:
+                self._writer.send_all(messages)
         except BrokenPipeError:
             return False
         except OSError:
@@ -209,7 +215,7 @@ class Runner:
         exit_now(1)
 
 
-def _ending(job: Job) -> bytes:
+def ending(job: Job) -> bytes:
     """The message of a task's end. Why it was set aside, if so, and the record of that."""
     reason = job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]
     return ENDED + reason + (RECORD + job.record).encode() if job.record else ENDED + reason

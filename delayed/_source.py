@@ -30,7 +30,7 @@ _IN_FLIGHT_SECONDS = 300.0
 
 
 #: What the holder of a task begins with that was taken ahead; see dequeue.lua.
-_AHEAD = '?'
+AHEAD = '?'
 NotifyTokens = Callable[[], None]
 
 
@@ -169,7 +169,7 @@ class Source:
 
     def _new_holder(self, ahead: bool = False) -> str:
         self._calls += 1
-        return '%s%s:%d' % (_AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
+        return '%s%s:%d' % (AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
 
     def _take(self, mode: str) -> Optional[Lease]:
         asked, holder = time.monotonic(), self._new_holder()
@@ -185,8 +185,8 @@ class Source:
         if taken is None:
             return None
         self.presence.took(holder, asked, taken.queue)
-        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
-        lease.ahead, lease.queue = holder.startswith(_AHEAD), taken.queue
+        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(AHEAD), asked)
+        lease.ahead, lease.queue = holder.startswith(AHEAD), taken.queue
         return lease
 
     def _find_unanswered(self) -> Optional[Lease]:
