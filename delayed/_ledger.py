@@ -27,7 +27,7 @@ from .outcome import Outcome
 Tokens = Tuple[bytes, ...]
 
 #: How a call takes a task; see dequeue.lua.
-NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
+NOTIFIED, READY, ANYWAY, WAITED = 'notified', 'ready', 'anyway', 'waited'
 
 _MOST_PRODUCERS = 1000  # whose keys are kept
 #: Tasks of one batch, of a sweep or of an enqueueing call: some 5 ms of Redis.
@@ -140,6 +140,13 @@ class Ledger:
         """
         reply = self.caller.script(_scripts.DEQUEUE, self._store[:5], self._lease_args(mode, lease_ms, holder),
                                    repeat=False)
+        return Taken(*reply) if reply else None
+
+    def wait_and_take(self, seconds: float, lease_ms: float, holder: str) -> Optional[Taken]:
+        """Waits up to `seconds` for a notification and takes the oldest task, if there is one, in one round trip where
+        the client can."""
+        reply = self.caller.wait_and_run(self.keys.notifications, seconds, _scripts.DEQUEUE, self._store[:5],
+                                         self._lease_args(WAITED, lease_ms, holder))
         return Taken(*reply) if reply else None
 
     def _lease_args(self, mode: str, lease_ms: Optional[float], holder: str) -> Tuple[Any, ...]:

@@ -141,6 +141,12 @@ class Caller:
         """How long the client waits for a reply, in seconds; `None`: for ever."""
         return self._socket_timeout()
 
+    def wait_and_run(self, key: str, seconds: float, script: Script, keys: Sequence[str],
+                     args: Sequence[Argument]) -> Any:
+        """Waits as `wait` does, and runs a script then, whether or not something came. The script is not repeated."""
+        self.wait(key, seconds)
+        return self.script(script, keys, args, repeat=False)
+
     def _socket_timeout(self) -> Optional[float]:
         pool = getattr(self._conn, 'connection_pool', None) or getattr(self._conn, 'nodes_manager', None)
         timeout: Optional[float] = getattr(pool, 'connection_kwargs', {}).get('socket_timeout')
@@ -289,6 +295,26 @@ class HeldCaller(Caller):
         """Of the connection, which is open: readable when a wait has ended."""
         fd: int = self._connection._sock.fileno()
         return fd
+
+    def wait_and_run(self, key: str, seconds: float, script: Script, keys: Sequence[str],
+                     args: Sequence[Argument]) -> Any:
+        """Sends both at once: Redis runs the script as soon as the wait is over."""
+        timeout = self._socket_timeout()
+        seconds = _block_seconds(seconds, timeout)
+        if seconds != 1 or (timeout is not None and timeout <= seconds + 2 * _TICK):
+            return super().wait_and_run(key, seconds, script, keys, args)
+        connection, numbered = self._connection, (script.sha, len(keys), *keys, *args)
+        try:
+            connection.connect()
+            connection.send_packed_command(connection.pack_commands(
+                [_as_text(('BLPOP', key, seconds)), _as_text(('EVALSHA', *numbered))]))
+            connection.read_response(disable_decoding=True)
+            return connection.read_response(disable_decoding=True)
+        except NoScriptError:
+            return self.command('EVAL', script.source, *numbered[1:])
+        except BaseException:  # be it an error that Redis has told: another reply may still be under way
+            connection.disconnect()
+            raise
 
     def _socket_timeout(self) -> Optional[float]:
         timeout: float = self._connection.socket_timeout

@@ -199,6 +199,17 @@ class TestDequeue:
         assert bench.run('dequeue', 'anyway', '', 610_000, '')[0] == A
         assert 'waiting' not in bench.holds()
 
+    @pytest.mark.parametrize(('notifications', 'left'), [(0, 0), (1, 1), (2, 1), (3, 2)])
+    def test_finds_out_whether_the_caller_has_popped_one(self, bench, notifications, left):
+        """Two wait. With fewer notifications the caller has popped one, or one is missing; else one is popped here."""
+        bench.give(waiting=[A, B], notifications=notifications)
+        assert bench.run('dequeue', 'waited', '', 610_000, '')[0] == A
+        assert bench.holds().get('notifications', 0) == left
+
+    def test_finds_nothing_after_a_wait_in_vain(self, bench):
+        assert bench.run('dequeue', 'waited', '', 610_000, '') is None
+        assert bench.holds() == {}
+
     def test_keeps_notifications_in_step_after_a_wait_in_vain_too(self, bench):
         bench.give(waiting=[A, B], notifications=2, enqueued={A: 5, B: 5})
         bench.run('dequeue', 'anyway', '', 610_000, '')
