@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Optional, Type
 
-from . import _backoff, _runner
+from . import _backoff, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
 from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import Books, Done
@@ -90,6 +90,7 @@ class Monitor:
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
         self._source.open()
+        _memory.trim()
         try:
             while not (self._stop.wanted and self._books.balanced):
                 lease = self._books.next()

@@ -267,26 +267,25 @@ class TestDeath:
 
 
 class TestStopping:
-    def test_lets_the_running_task_finish_and_returns_the_others(self, lab, queue, conn, worker, monkeypatch):
+    @pytest.fixture
+    def stopped(self, lab, queue, conn, worker, monkeypatch):
+        """A worker that was asked to stop while the second of a batch of four runs, and has returned the others."""
         monkeypatch.setattr('delayed._batch_monitor.SLOW', 60)
         put(queue, task('run'), task('hold'), task('run', 'second'), task('run', 'third'))
         program = lab.start_worker(worker())
         lab.expect('holds')
         program.signal(signal.SIGTERM)
         wait_until(lambda: waiting(conn) == [4, 5])
+        return program
+
+    def test_lets_the_running_task_finish_and_returns_the_others(self, lab, conn, stopped):
         lab.open_gate()
-        assert program.wait() == 0
+        assert stopped.wait() == 0
         assert lab.reports('ran') == [[[], {}]]
         assert remains(conn) == {b'default', b'default_noti', b'default_enqueued'}
 
-    def test_at_once_returns_the_running_task_in_front_of_the_others(self, lab, queue, conn, worker, monkeypatch):
-        monkeypatch.setattr('delayed._batch_monitor.SLOW', 60)
-        put(queue, task('run'), task('hold'), task('run', 'second'), task('run', 'third'))
-        program = lab.start_worker(worker())
-        lab.expect('holds')
-        program.signal(signal.SIGTERM)
-        wait_until(lambda: waiting(conn) == [4, 5])
-        program.signal(signal.SIGTERM)
-        assert program.wait() == 0
+    def test_at_once_returns_the_running_task_in_front_of_the_others(self, conn, stopped):
+        stopped.signal(signal.SIGTERM)
+        assert stopped.wait() == 0
         assert waiting(conn) == [3, 4, 5]
         assert conn.hlen('default_losses') == 0

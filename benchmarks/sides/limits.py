@@ -33,8 +33,8 @@ def main():
     queue = Queue('bench', client)
     limits = Limits(queue, client, number)
     found = {}
-    for name in ('enqueue', 'advance', 'enqueue_pipelined', 'advance_pipelined', 'advance_many', 'rpush', 'client_rpush',
-                 'rpush_pipelined', 'commands_pipelined', 'pipe', 'fork', 'wake'):
+    for name in ('enqueue', 'advance', 'enqueue_pipelined', 'advance_pipelined', 'advance_many', 'rpush',
+                 'client_rpush', 'rpush_pipelined', 'commands_pipelined', 'pipe', 'fork', 'wake'):
         client.flushall()
         found[name] = getattr(limits, name)() * 1e6
     print(json.dumps(found))
