@@ -37,11 +37,12 @@ class Contestant:
     note: str = ''
 
 
-def _delayed(name: str, environment: str, packages: Tuple[str, ...], forked: bool) -> Contestant:
-    worker = 'ForkedWorker' if forked else 'PreforkedWorker'
+def _delayed(name: str, environment: str, packages: Tuple[str, ...], forked: bool, prefetch: int = 1) -> Contestant:
+    worker = ('ForkedWorker' if forked else 'PreforkedWorker', *([str(prefetch)] if prefetch > 1 else []))
     return Contestant(
-        name + _FORKED * forked, environment, packages, 'side_delayed', ('python', '-m', 'side_delayed', worker),
-        AT_LEAST_ONCE, 'a fresh child' if forked else 'a child', forked)
+        name + _FORKED * forked, environment, packages, 'side_delayed', ('python', '-m', 'side_delayed', *worker),
+        AT_LEAST_ONCE, 'a fresh child' if forked else 'a child', forked,
+        note='prefetch=%d' % prefetch if prefetch > 1 else '')
 
 
 def _rq(forked: bool) -> Contestant:
@@ -71,6 +72,7 @@ def _taskiq(broker: str, guarantee: str) -> Contestant:
 OURS = _delayed('delayed (this)', 'ours', _NEWEST, False)
 OURS_SIGNED = replace(OURS, name='delayed (this), signed', environ={'DELAYED_SECRET': 's' * 43},
                       note='DELAYED_SECRET is set')
+OURS_BATCHES = _delayed('delayed (this), prefetch=16', 'ours', _NEWEST, False, 16)
 OURS_FORKED = _delayed('delayed (this)', 'ours', _NEWEST, True)
 PUBLISHED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), False)
 PUBLISHED_FORKED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), True)
@@ -89,6 +91,7 @@ BLACK_BOX = tuple((replace(row, name=name, environ=environ), replace(
 PREFORKED = (
     OURS,
     OURS_SIGNED,
+    OURS_BATCHES,
     PUBLISHED,
     _delayed('delayed 0.5.1b2, redis-py 3.5.3', 'published-redis3', _OLD, False),
     _rq(forked=False),

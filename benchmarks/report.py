@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .contestants import (
     BLACK_BOX,
     FORKED,
     OURS,
+    OURS_BATCHES,
     OURS_FORKED,
     PREFORKED,
     PUBLISHED,
@@ -116,9 +117,9 @@ class Report:
         """Ours, of the same kind."""
         return OURS_FORKED if row.forked else OURS
 
-    def _ratio(self, section: str, row: Contestant, measure: str) -> float:
-        """How many times the row's measure is ours: the median of the rounds' ratios."""
-        pairs = zip(self._values(section, self._base(row), measure), self._values(section, row, measure))
+    def _ratio(self, section: str, row: Contestant, measure: str, base: Optional[Contestant] = None) -> float:
+        """How many times the row's measure is ours, or that of `base`: the median of the rounds' ratios."""
+        pairs = zip(self._values(section, base or self._base(row), measure), self._values(section, row, measure))
         return median([ours / theirs for ours, theirs in pairs if theirs])
 
     def _drain(self, section: str) -> Table:
@@ -192,6 +193,7 @@ class Report:
     def _limits(self) -> Table:
         found = self._results['limits']['all']
         ours = {'advance': 1e6 / self._median('preforked', OURS, 'rate'),
+                'advance_many': 1e6 / self._median('preforked', OURS_BATCHES, 'rate'),
                 **dict.fromkeys(('enqueue', 'client_rpush'), 1e6 / self._median('preforked', OURS, 'enqueue_rate')),
                 'commands_pipelined': 1e6 / self._median('preforked', OURS, 'many_rate'),
                 'fork': 1e6 / self._median('forked', OURS_FORKED, 'rate'),
@@ -224,20 +226,24 @@ class Report:
         quickest = min(others, key=lambda row: self._ratio('preforked', row, 'enqueue_rate'))
         in_bulk = [row for row in others if 'many_rate' in self._results['preforked'][row.name]]
         most = min(in_bulk, key=lambda row: self._ratio('preforked', row, 'many_rate'))
-        for title, goal, section, row, measure in (
-                ('pre-forked drain, to 0.5.1b2', 5, 'preforked', PUBLISHED, 'rate'),
-                ('pre-forked drain, to the fastest other: %s (%s)' % (fastest.name, fastest.guarantee), 2.5,
-                 'preforked', fastest, 'rate'),
-                ('forked drain, to 0.5.1b2', 3.5, 'forked', PUBLISHED_FORKED, 'rate'),
-                ('forked drain, to rq', 5, 'forked', RQ_FORKED, 'rate'),
-                ('enqueue, to 0.5.1b2', 3, 'preforked', PUBLISHED, 'enqueue_rate'),
-                ('enqueue, to the fastest other: %s' % quickest.name, 1, 'preforked', quickest, 'enqueue_rate'),
-                ('enqueue in bulk, to the fastest other: %s' % most.name, 5, 'preforked', most, 'many_rate'),
-                ("CPU a task, of 0.5.1b2's", 0.25, 'preforked', PUBLISHED, 'cpu_us'),
-                ("p50 of the latency, of the lowest other's: %s" % soonest.name, 1, 'preforked', soonest, 'wait_us')):
+        kind = '%s (%s)' % (fastest.name, fastest.guarantee)
+        for title, goal, section, ours, row, measure in (
+                ('pre-forked drain, to 0.5.1b2', 5, 'preforked', OURS, PUBLISHED, 'rate'),
+                ('pre-forked drain, to the fastest other: ' + kind, 2.5, 'preforked', OURS, fastest, 'rate'),
+                ('pre-forked drain in batches, to 0.5.1b2', 15, 'preforked', OURS_BATCHES, PUBLISHED, 'rate'),
+                ('pre-forked drain in batches, to ' + kind, 8, 'preforked', OURS_BATCHES, fastest, 'rate'),
+                ('forked drain, to 0.5.1b2', 3.5, 'forked', OURS_FORKED, PUBLISHED_FORKED, 'rate'),
+                ('forked drain, to rq', 5, 'forked', OURS_FORKED, RQ_FORKED, 'rate'),
+                ('enqueue, to 0.5.1b2', 3, 'preforked', OURS, PUBLISHED, 'enqueue_rate'),
+                ('enqueue, to the fastest other: %s' % quickest.name, 1, 'preforked', OURS, quickest, 'enqueue_rate'),
+                ('enqueue in bulk, to the fastest other: %s' % most.name, 5, 'preforked', OURS, most, 'many_rate'),
+                ("CPU a task, of 0.5.1b2's", 0.25, 'preforked', OURS, PUBLISHED, 'cpu_us'),
+                ("p50 of the latency, of the lowest other's: %s" % soonest.name, 1, 'preforked', OURS, soonest,
+                 'wait_us'),
+                ("memory of an idle worker, of 0.5.1b2's", 1, 'memory', OURS, PUBLISHED, 'idle_bytes')):
             best = max if measure.endswith('rate') else min
-            found = (self._ratio(section, row, measure), self._best(section, self._base(row), measure, best)
-                     / self._best(section, row, measure, best))
+            found = (self._ratio(section, row, measure, ours),
+                     self._best(section, ours, measure, best) / self._best(section, row, measure, best))
             table.append((title, '%g' % goal, *_reached(found, goal, more_is_better=best is max)))
         for title, goal, measure, limit in (
                 ('enqueue, to a bare RPUSH through redis-py', 0.9, 'enqueue_rate', 'client_rpush'),
@@ -256,6 +262,7 @@ class Report:
 _LIMITS = {
     'advance': 'release a task and take the next: one script, one round trip',
     'advance_pipelined': 'the same script, a hundred in one go',
+    'advance_many': 'release sixteen tasks and take the next: one script, one round trip, for each task',
     'enqueue': 'enqueue: one script, one round trip',
     'enqueue_pipelined': 'the same script, a hundred in one go',
     'rpush': 'a bare RPUSH, one round trip',

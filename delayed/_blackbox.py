@@ -62,7 +62,8 @@ class Recorder:
 
     def __init__(self, queue_name: Callable[[int], str], worker: str, limits: Limits) -> None:
         self._queue_name = queue_name
-        self._where = worker, os.getpid()
+        self._worker = worker
+        self._pid = 0
         self._limits = limits
         self._programs = 0.0, 0.0  # seconds of processor time of the programs that tasks have started
         self._began = 0.0
@@ -74,7 +75,7 @@ class Recorder:
         now = time.monotonic()
         if self._slot is not None and now - self._began > _TOO_SHORT_FOR_PROGRAMS:
             self._programs = usage_of_programs()[:2]
-        self._began, self._slot = now, slot
+        self._began, self._slot, self._pid = now, slot, os.getpid()
         spent = resource.getrusage(resource.RUSAGE_SELF)
         user, system = self._programs
         self._beginning = (time.time(), now, spent.ru_utime + user, spent.ru_stime + system,
@@ -99,7 +100,7 @@ class Recorder:
         assert slot is not None
         spent = resource.getrusage(resource.RUSAGE_SELF)
         return partial(_outcome_in_child, kind, _name_of(task), self._beginning, now, spent, self._programs,
-                       (self._queue_name(slot.queue), *self._where), stack, limit)
+                       (self._queue_name(slot.queue), self._worker, self._pid), stack, limit)
 
     def failed(self, task: Task, error: BaseException) -> Outcome:
         """The record of a task that raised `error`."""

@@ -65,6 +65,8 @@ class Books:
         self._unsettled: Deque[Done] = deque()
         #: The next task.
         self._hand: Optional[Lease] = None
+        #: How many ends of tasks can be told by the call that takes the next.
+        self._most_joined = 1
         self._probed = False
         self._sweep_at = self._retry_at = time.monotonic()
 
@@ -113,7 +115,8 @@ class Books:
     def take_ahead(self, begun: Lease) -> None:
         """A task has begun: meanwhile tells Redis of the last one's end and takes the next, so that the two trips
         overlap."""
-        in_step = all(done.verdict is Verdict.RELEASE for done in self._unsettled) and len(self._unsettled) < 2
+        in_step = all(done.verdict is Verdict.RELEASE for done in self._unsettled)
+        in_step = in_step and len(self._unsettled) <= self._most_joined
         if not (self._pace.brisk and in_step and self._source.can_take_ahead) or self._stop.wanted:
             return
         if self._outage.seconds:
@@ -141,8 +144,7 @@ class Books:
         when it is due. Returns `False` if the lease has become another's."""
         now = time.monotonic()
         if self._hand is not None and (now >= began + SLOW or self._stop.wanted):
-            self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
-            self._hand = None
+            self._put_back()
         if now < self.due(lease, began):
             return True
         try:
@@ -161,9 +163,7 @@ class Books:
 
     def tell(self) -> None:
         """Tells Redis all it can, now: the next task goes back, for nothing is done for a while, or ever."""
-        if self._hand is not None:
-            self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
-            self._hand = None
+        self._put_back()
         try:
             self._source.hand_back_unanswered()
             for done in list(self._unsettled):
@@ -176,6 +176,12 @@ class Books:
         for done in self._unsettled:
             logger.error('Redis is away: %s may run again, for its end could not be told', describe(done.lease.payload))
 
+    def _put_back(self) -> None:
+        """The next task waits again, as soon as Redis is told."""
+        if self._hand is not None:
+            self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
+            self._hand = None
+
     def _postpone(self, error: Exception) -> float:
         delay = self._outage.failed(error)
         self._retry_at = time.monotonic() + delay
@@ -187,7 +193,8 @@ class Books:
         what each of the tries may have taken would have to be looked for."""
         lease = None
         while self._unsettled:
-            joined = len(self._unsettled) == 1 and self._unsettled[0].verdict is Verdict.RELEASE
+            joined = len(self._unsettled) <= self._most_joined
+            joined = joined and all(done.verdict is Verdict.RELEASE for done in self._unsettled)
             if joined and not self._stop.wanted and not self._outage.seconds:
                 lease = self._advance(None)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Optional
+from typing import Iterable, Optional
 
 from . import constants
 
@@ -26,6 +26,11 @@ class Writer:
     def send(self, message: bytes) -> None:
         """Begins to send; the rest goes with `flush`, whenever the descriptor is writable. Raises `BrokenPipeError`."""
         self._rest = memoryview(_LENGTH.pack(len(message)) + message)
+        self.flush()
+
+    def send_all(self, messages: Iterable[bytes]) -> None:
+        """The same for several at once."""
+        self._rest = memoryview(b''.join(part for each in messages for part in (_LENGTH.pack(len(each)), each)))
         self.flush()
 
     def flush(self) -> None:

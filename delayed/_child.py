@@ -22,8 +22,10 @@ from ._wakeup import milliseconds
 
 _LONGEST_REPORT = 1 << 20  # bytes
 
-#: What a child does with its ends of the pipes, and with the signals that it is to heed from now on.
-ChildMain = Callable[[int, int, SignalMask], None]
+#: What a child does. It is told which signals had been blocked.
+Life = Callable[[SignalMask], None]
+#: Makes one before the fork, of a page, a file for stacks and the child's ends of the pipes.
+Prepare = Callable[[Page, StackFile, int, int], Life]
 
 
 class Exit(NamedTuple):
@@ -40,8 +42,8 @@ class Exit(NamedTuple):
 class Child:
     """A child and the monitor's ends of its pipes."""
 
-    def __init__(self, page: Page, stacks: StackFile, main: ChildMain) -> None:
-        """Forks. `main` runs in the child, which exits when it returns. Raises `OSError`."""
+    def __init__(self, page: Page, stacks: StackFile, prepare: Prepare) -> None:
+        """Forks. The child exits at the end of its life. Raises `OSError`."""
         self.page = page
         self.stacks = stacks
         self.pid = 0
@@ -54,11 +56,12 @@ class Child:
             pipes += _fds.pipe()
             pipes += _fds.pipe()
             tasks_read, tasks_write, results_read, results_write = pipes
+            live = prepare(page, stacks, tasks_read, results_write)
             _streams.flush()
             with _fds.sparing(tasks_read, results_write, stacks.fd), signals_held() as mask:
                 self.pid = _fork()
                 if self.pid == 0:
-                    _run_and_exit(main, tasks_read, results_write, mask)
+                    _live_and_exit(live, mask)
         except BaseException:
             _fds.close(*pipes)
             stacks.close()
@@ -169,10 +172,10 @@ def _fork() -> int:
     return pid
 
 
-def _run_and_exit(main: ChildMain, tasks_fd: int, results_fd: int, mask: SignalMask) -> NoReturn:
+def _live_and_exit(live: Life, mask: SignalMask) -> NoReturn:
     code = 1
     try:
-        main(tasks_fd, results_fd, mask)
+        live(mask)
         code = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())

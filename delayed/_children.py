@@ -6,9 +6,9 @@ import signal
 import time
 from typing import Callable, List, Optional, Tuple
 
-from ._child import Child, ChildMain, Exit
+from ._child import Child, Exit, Prepare
 from ._page import Page
-from ._stacks import StackFile, StackFiles
+from ._stacks import StackFiles
 from .logger import logger
 
 
@@ -16,14 +16,15 @@ class Children:
     """`max_tasks`: each child runs so many at most; `None`: any number. While it runs the last of them a spare is
     forked, so that the fork is off the critical path."""
 
-    def __init__(self, main: Callable[[Page, StackFile], ChildMain], max_tasks: Optional[int], timeout: float,
-                 note_pid: Callable[[Optional[int]], None]) -> None:
-        """timeout: seconds that a child has to leave before it is killed."""
-        self._main = main
+    def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
+                 note_pid: Callable[[Optional[int]], None], slots: int = 2) -> None:
+        """timeout: seconds that a child has to leave before it is killed. slots: on its page."""
+        self._prepare = prepare
         self._timeout = timeout
         self._max_tasks = max_tasks
         self._stack_files = StackFiles()
         self._note_pid = note_pid
+        self._slots = slots
         self._current: Optional[Child] = None
         self._spare: Optional[Child] = None
         self._parting: List[Child] = []
@@ -88,8 +89,7 @@ class Children:
         self._stack_files.close()
 
     def _fork(self) -> Child:
-        page, stacks = Page(), self._stack_files.take()
-        return Child(page, stacks, self._main(page, stacks))
+        return Child(Page(self._slots), self._stack_files.take(), self._prepare)
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()

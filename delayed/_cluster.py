@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import redis
 from redis.exceptions import (
@@ -145,9 +145,8 @@ class ClusterCaller(Caller):
             caller.let_go()
         self._callers.clear()
 
-    def forget(self) -> None:
-        for caller in self._callers.values():
-            caller.forget()
+    def forgetter(self) -> Callable[[], None]:
+        return _redis.calling_all([caller.forgetter() for caller in self._callers.values()])
 
 
 def caller(conn: Any) -> Caller:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickletools
 from itertools import islice
 from typing import Any, Iterator, List, Optional, Sequence
 
@@ -53,6 +52,7 @@ def _first_fields(payload: bytes) -> List[Any]:
 
 def _values(payload: bytes) -> Iterator[Any]:
     """The values that a pickle begins with."""
+    import pickletools  # here, for it is large and seldom needed: every child has what its monitor has
     last = None
     for opcode, value, _ in islice(pickletools.genops(payload), _MOST_OPCODES):
         if opcode.name in _REPEATED:

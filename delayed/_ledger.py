@@ -27,13 +27,14 @@ from .outcome import Outcome
 Tokens = Tuple[bytes, ...]
 
 #: How a call takes a task; see dequeue.lua.
-NOTIFIED, READY, ANYWAY = 'notified', 'ready', 'anyway'
+NOTIFIED, READY, ANYWAY, WAITED = 'notified', 'ready', 'anyway', 'waited'
 
 _MOST_PRODUCERS = 1000  # whose keys are kept
 #: Tasks of one batch, of a sweep or of an enqueueing call: some 5 ms of Redis.
 MOST_TASKS = 500
 MOST_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
+_TAKEN_BYTES = 1 << 16  # taken by one call: what a pipe holds
 _LETTER_ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
 
 #: The reason of a dead letter that no script of ours has written.
@@ -141,6 +142,13 @@ class Ledger:
                                    repeat=False)
         return Taken(*reply) if reply else None
 
+    def wait_and_take(self, seconds: float, lease_ms: float, holder: str) -> Optional[Taken]:
+        """Waits up to `seconds` for a notification and takes the oldest task, if there is one, in one round trip where
+        the client can."""
+        reply = self.caller.wait_and_run(self.keys.notifications, seconds, _scripts.DEQUEUE, self._store[:5],
+                                         self._lease_args(WAITED, lease_ms, holder))
+        return Taken(*reply) if reply else None
+
     def _lease_args(self, mode: str, lease_ms: Optional[float], holder: str) -> Tuple[Any, ...]:
         return (mode, '' if lease_ms is None else lease_ms, self.default_allowance_ms, holder)
 
@@ -158,6 +166,15 @@ class Ledger:
 
     def is_dequeued(self, payload: bytes) -> bool:
         return self.caller.command('ZSCORE', self.keys.dequeued, payload) is not None
+
+    def advance_many(self, done: Sequence[Tuple[bytes, Tokens]], begun: Tuple[bytes, str], lease_ms: float, holder: str,
+                     most: int) -> Tuple[List[bool], List[Taken]]:
+        """As `advance`, for several tasks: releases those in `done`, takes up to `most`. Those that were taken share
+        the holder."""
+        ends = [part for payload, tokens in done for part in (payload, b' '.join(tokens))]
+        released, *taken = self.caller.script(_scripts.ADVANCE_MANY, self._store, (
+            *begun, lease_ms, self.default_allowance_ms, holder, most, _TAKEN_BYTES, *ends), repeat=False)
+        return [digit != ord('0') for digit in released], [Taken(*pair) for pair in zip(taken[::2], taken[1::2])]
 
     def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
         """Puts a dequeued task back at the `back` or the `front`. `False` if it was not dequeued, or is another's."""
@@ -180,8 +197,12 @@ class Ledger:
 
     def reclaim(self, holder: str) -> Optional[Taken]:
         """What a call of that `holder` took although its reply was lost."""
-        reply = self.caller.script(_scripts.RECLAIM, (self.keys.dequeued, self.keys.leases), (holder,))
-        return Taken(*reply) if reply else None
+        return next(iter(self.reclaim_all(holder)), None)
+
+    def reclaim_all(self, holder: str) -> List[Taken]:
+        """The same for a call that takes several, in their order."""
+        reply = self.caller.script(_scripts.RECLAIM, (self.keys.dequeued, self.keys.leases), (holder,)) or ()
+        return sorted((Taken(*pair) for pair in zip(reply[::2], reply[1::2])), key=lambda taken: float(taken.token))
 
     def set_aside(self, payload: bytes, tokens: Tokens, reason: str, record: str = '') -> bool:
         """Moves a dequeued task to the dead letters. `record`: of its end, as JSON. `False` if it was not dequeued, or

@@ -6,6 +6,7 @@ signals, the child's reports and death, and the next deadline; it never polls.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import select
@@ -13,21 +14,20 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, Dict, Optional
+from typing import Callable, Optional, Type
 
-from . import _backoff, _runner
+from . import _backoff, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
 from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import Books, Done
-from ._child import Child, Exit, signal_name
+from ._child import Child, Exit, Life, signal_name
 from ._children import Children
 from ._describe import describe, without_arguments
 from ._lease import Lease
 from ._limits import Limiter, Limits
 from ._orphan import Orphan
 from ._page import Page, Slot, Step
-from ._shield import SignalMask, raise_shield
+from ._shield import Shield, SignalMask
 from ._source import Source
 from ._stacks import StackFile
 from ._stop import Stop
@@ -60,29 +60,37 @@ class Options:
     queue_name: Callable[[int], str]
     limits: Limits
     trust: Callable[[int], Trust]
+    prefetch: int = 1  # tasks that a child gets at once
 
 
 class Monitor:
-    """One run of a worker. `program` holds the embedding program's own dispositions of the stopping signals."""
+    """One run of a worker."""
 
-    def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, program: Dict[int, Any],
+    _runner: Type[_runner.Runner] = _runner.Runner
+    _slots = 2  # one task may run while Redis does not know of its predecessor's end
+
+    def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, shield: Shield,
                  note_pid: Callable[[Optional[int]], None]) -> None:
         self._source = source
         self._options = options
         self._wakeup = wakeup
         self._stop = stop
-        self._program = program
+        self._shield = shield
         self._pid = os.getpid()
-        self._children = Children(lambda *shared: partial(self._child_main, *shared), options.max_tasks,
-                                  max(options.kill_timeout, 1.0), note_pid)
-        self._books = Books(source, options.sweep_interval, stop, wakeup.wait, self._children.part)
+        self._children = Children(self._prepare_life, options.max_tasks, max(options.kill_timeout, 1.0), note_pid,
+                                  self._slots)
+        self._books = self._open_books()
         self._black_box = BlackBox(options.queue_name, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = False
 
+    def _open_books(self) -> Books:
+        return Books(self._source, self._options.sweep_interval, self._stop, self._wakeup.wait, self._children.part)
+
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
         self._source.open()
+        _memory.trim()
         try:
             while not (self._stop.wanted and self._books.balanced):
                 lease = self._books.next()
@@ -100,19 +108,25 @@ class Monitor:
             self._children.dismiss()
             self._source.close()
 
-    def _child_main(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int, mask: SignalMask) -> None:
-        """In the child."""
-        stacks.install()
-        raise_shield(page, self._program, mask - {stacks.signum})
-        self._source.forget_connection()
-        options = self._options
+    def _prepare_life(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int) -> Life:
+        """What a child will do. All that can be made before the fork is made here: in the child, each new thing costs
+        pages of memory, which is what a short life costs most of."""
+        options, shield, forget = self._options, self._shield, self._source.forgetter()
         recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
-        limiter = Limiter(options.limits, stacks.fd) if options.limits.any else None
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
-                        recorder.before(options.handlers.failed))
-        orphan.watch()
-        _runner.Runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust, options.default_timeout,
-                       options.max_tasks, options.max_rss, recorder, limiter).run()
+                        recorder.before(options.handlers.failed), shield.alarm)
+        runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,
+                              options.default_timeout, options.max_tasks, options.max_rss, recorder)
+
+        def live(mask: SignalMask) -> None:
+            stacks.install()
+            shield.rise(page, mask - {stacks.signum}, orphan.on_death)
+            orphan.watch()
+            gc.freeze()  # or its first look for garbage would write to every page that it shares with its monitor
+            forget()
+            runner.run(Limiter(options.limits, stacks.fd) if options.limits.any else None)
+
+        return live
 
     def _attempt(self, lease: Lease) -> None:
         """Has a child run the task, and notes what is to become of it."""
@@ -186,13 +200,17 @@ class Monitor:
                     poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
             now = time.monotonic()
             self._keep(slot, lease, attempt, now)
-            if attempt.asks(now):
-                child.stacks.ask(child.pid)
-            signum = attempt.tick(now)
-            if signum is not None:
-                logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
-                               attempt.cause.value if attempt.cause else '', signal_name(signum), child.pid)
-                child.signal(signum)
+            self._signal_in_time(child, lease, attempt, now)
+
+    @staticmethod
+    def _signal_in_time(child: Child, lease: Lease, attempt: Attempt, now: float) -> None:
+        if attempt.asks(now):
+            child.stacks.ask(child.pid)
+        signum = attempt.tick(now)
+        if signum is not None:
+            logger.warning('%s %s: sending %s to child %d', describe(lease.payload),
+                           attempt.cause.value if attempt.cause else '', signal_name(signum), child.pid)
+            child.signal(signum)
 
     def _poll_of(self, child: Child) -> select.poll:
         poll = select.poll()
@@ -215,13 +233,7 @@ class Monitor:
 
     def _receive(self, child: Child, attempt: Attempt, poll: Optional[select.poll] = None) -> Optional[str]:
         """Returns what the child reports of the task's end, if it does."""
-        try:
-            if not child.reader.fill() and poll is not None:
-                poll.unregister(child.reader.fd)  # the end of a pipe stays readable, and would wake for ever
-        except BlockingIOError:
-            pass
-        except KeyError:
-            pass  # unregistered before
+        self._fill(child, poll)
         try:
             message = child.reader.next()
             while message is not None:
@@ -234,6 +246,16 @@ class Monitor:
             child.signal(signal.SIGKILL)
             child.reader.drop()
         return None
+
+    @staticmethod
+    def _fill(child: Child, poll: Optional[select.poll]) -> None:
+        try:
+            if not child.reader.fill() and poll is not None:
+                poll.unregister(child.reader.fd)  # the end of a pipe stays readable, and would wake for ever
+        except BlockingIOError:
+            pass
+        except KeyError:
+            pass  # unregistered before
 
     def _send(self, child: Child, attempt: Attempt, payload: Optional[bytes] = None) -> None:
         """Begins to send the payload, or goes on with it."""

@@ -9,24 +9,24 @@ import _thread
 import ctypes
 import os
 import signal
-import sys
 import time
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, List, Optional
+from typing import Any, Callable, Deque, Iterable, List, Optional
 
 from . import _backoff
 from ._attempt import judge
 from ._lease import Lease
 from ._page import Outcome, Page, Slot, Step
 from ._redis import Unavailable
+from ._shield import DEATH_SIGNAL
 from ._source import Source
 from .logger import logger
 from .task import Task
 
-#: Sent by the kernel to a child whose monitor died. Nothing else uses it.
-DEATH_SIGNAL: Optional[int] = signal.SIGRTMAX if sys.platform == 'linux' else None
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)  # loaded before any fork: in a child it would cost milliseconds each time
+#: Loaded before any fork: in a child it would cost milliseconds each time.
+_prctl: Any = ctypes.CDLL(None).prctl if DEATH_SIGNAL is not None else None
 _UNGUARDED = float('inf')
 #: Timers and sleeps cannot be set for much longer, in seconds (some 31 years).
 _LONGEST_TIMER = 1e9
@@ -43,6 +43,9 @@ class Job:
     slot: Slot
     reason: str = ''
     record: str = ''
+    #: Which of its child's tasks it is, where it came in a batch; and whether it is not to be begun.
+    number: int = 0
+    skipped: bool = False
 
 
 class Orphan:
@@ -50,7 +53,9 @@ class Orphan:
     number, in seconds; `failed` calls the error handler."""
 
     def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
-                 requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None]) -> None:
+                 requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None],
+                 alarm: bool) -> None:
+        """alarm: whether SIGALRM may be used."""
         self._page = page
         self._monitor_pid = monitor_pid
         self._connect = connect
@@ -59,20 +64,19 @@ class Orphan:
         self._requeue_timeout = requeue_timeout
         self._failed = failed
         self._jobs: List[Job] = []
+        #: What came in a batch and has not begun; whoever takes one out has it.
+        self.waiting: Deque[Job] = deque()
         self._task: Optional[Task] = None
         self._deadline = _UNGUARDED
-        self._pid = os.getpid()
-        self._alarm = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        self._pid = 0
+        self._alarm = alarm
 
     def watch(self) -> None:
         """Asks the kernel to tell of the monitor's death. The signal belongs to the thread that forked this process,
         and is lost if that died before: so its pid is compared after (prctl(2), PR_SET_PDEATHSIG)."""
-        if DEATH_SIGNAL is None:
-            return
-        signal.signal(DEATH_SIGNAL, self._on_death)
-        # A program that runs its workers in threads may block all signals there.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {DEATH_SIGNAL, signal.SIGALRM} if self._alarm else {DEATH_SIGNAL})
-        _libc.prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
+        self._pid = os.getpid()
+        if DEATH_SIGNAL is not None:
+            _prctl(_PR_SET_PDEATHSIG, DEATH_SIGNAL)
 
     @property
     def alone(self) -> bool:
@@ -94,8 +98,11 @@ class Orphan:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def settle(self, jobs: Iterable[Job]) -> None:
-        """Tells Redis of tasks that have ended, where the monitor could not; tries for a minute."""
-        unsettled = [job for job in jobs if job.slot.step is Step.ENDED and not job.slot.settled]
+        """Tells Redis of tasks that have ended, and hands back those that were skipped, where the monitor could not;
+        tries for a minute."""
+        unknown = [job for job in jobs if not job.slot.settled]
+        unsettled = [job for job in unknown if job.slot.step is Step.ENDED and not job.skipped]
+        unsettled += [job for job in reversed(unknown) if job.skipped]  # each goes in front of the last
         if not unsettled:
             return
         logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid, self._pid)
@@ -105,7 +112,7 @@ class Orphan:
                 with self._lock:
                     for job in unsettled:
                         if not job.slot.settled:
-                            verdict = judge(Step.ENDED, job.slot.outcome, None, False)
+                            verdict = judge(Step.IDLE if job.skipped else Step.ENDED, job.slot.outcome, None, False)
                             source.settle(self._lease(job), verdict, job.reason, job.record)
                             job.slot.settled = True
                 return
@@ -119,9 +126,10 @@ class Orphan:
         lease.queue = job.slot.queue
         return lease
 
-    def _on_death(self, signum: int, frame: object) -> None:
+    def on_death(self) -> None:
+        """The signal came."""
         # A thread, since the task that was interrupted here may hold any lock; this way of starting one takes none.
-        if os.getpid() == self._pid and self.alone:
+        if self.alone:
             _thread.start_new_thread(self._live_on, ())
 
     def _live_on(self) -> None:
@@ -132,7 +140,7 @@ class Orphan:
         logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
         if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
             self._extend_lease(self._connect(), job, deadline)
-        self.settle(jobs[:-1])
+        self.settle([*jobs[:-1], *self._unbegun()])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._task is not task:
             return  # it is through, its handlers too
@@ -142,6 +150,18 @@ class Orphan:
             job.slot.outcome, job.slot.step = Outcome.FAILED, Step.ENDED
         self.settle([job])
         os.kill(self._pid, signal.SIGKILL)
+
+    def _unbegun(self) -> List[Job]:
+        """Takes what has not begun of a batch: it goes back at once, for the task that runs may run for long."""
+        found: List[Job] = []
+        while self.waiting:
+            try:
+                found.insert(0, self.waiting.pop())
+            except IndexError:  # the task has ended meanwhile
+                break
+        for job in found:
+            job.skipped = True
+        return found
 
     def _extend_lease(self, source: Source, job: Job, deadline: float) -> None:
         """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""

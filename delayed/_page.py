@@ -10,9 +10,11 @@ import mmap
 import struct
 from typing import NamedTuple, Optional, Tuple
 
-_ASKED, _LEAVING, _SLOTS_AT = 0, 1, 64
+_ASKED, _LEAVING, _BEGUN_AT, _REVOKED_AT, _SLOTS_AT = 0, 1, 8, 16, 64
+_NUMBER, _MOMENT = struct.Struct('=Q'), struct.Struct('=d')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
 _BEGINNING_AT, _BEGINNING = 8, struct.Struct('=5d')
+_BEGAN_AT, _UNTIL_AT = 48, 56
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
@@ -93,6 +95,24 @@ class Slot:
         return Beginning(*_BEGINNING.unpack_from(self._memory, self._start + _BEGINNING_AT))
 
     @property
+    def began(self) -> float:
+        """By the child that was sent a batch: when (monotonic) it began this task; 0: it has not."""
+        return float(_MOMENT.unpack_from(self._memory, self._start + _BEGAN_AT)[0])
+
+    @began.setter
+    def began(self, moment: float) -> None:
+        _MOMENT.pack_into(self._memory, self._start + _BEGAN_AT, moment)
+
+    @property
+    def until(self) -> float:
+        """By the monitor: from when on (monotonic) the task of a batch must not be begun, for its lease may end."""
+        return float(_MOMENT.unpack_from(self._memory, self._start + _UNTIL_AT)[0])
+
+    @until.setter
+    def until(self, moment: float) -> None:
+        _MOMENT.pack_into(self._memory, self._start + _UNTIL_AT, moment)
+
+    @property
     def settled(self) -> bool:
         """By the monitor: Redis knows what became of the task."""
         return bool(self._memory[self._start + _SETTLED])
@@ -125,11 +145,30 @@ class Slot:
 
 
 class Page:
-    """Shared by fork, by a monitor and one child."""
+    """Shared by fork, by a monitor and one child. `slots`: for how many tasks, one after the other, before a slot is
+    used again."""
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
-        self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(2))
+    def __init__(self, slots: int = 2) -> None:
+        self._memory = mmap.mmap(-1, _SLOTS_AT + slots * _SLOT_SIZE)
+        self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(slots))
+
+    @property
+    def begun(self) -> int:
+        """By the child: the number of the last task that it has begun, or is about to if it was not revoked."""
+        return int(_NUMBER.unpack_from(self._memory, _BEGUN_AT)[0])
+
+    @begun.setter
+    def begun(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, _BEGUN_AT, number)
+
+    @property
+    def revoked(self) -> int:
+        """By the monitor: up to the task with this number the child must begin no other."""
+        return int(_NUMBER.unpack_from(self._memory, _REVOKED_AT)[0])
+
+    @revoked.setter
+    def revoked(self, number: int) -> None:
+        _NUMBER.pack_into(self._memory, _REVOKED_AT, number)
 
     @property
     def asked_to_end(self) -> bool:

@@ -7,6 +7,8 @@ has them: `Redis.execute_command` and `Script` cost about half of the rate that 
 from __future__ import annotations
 
 import inspect
+import os
+import socket
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -139,6 +141,12 @@ class Caller:
         """How long the client waits for a reply, in seconds; `None`: for ever."""
         return self._socket_timeout()
 
+    def wait_and_run(self, key: str, seconds: float, script: Script, keys: Sequence[str],
+                     args: Sequence[Argument]) -> Any:
+        """Waits as `wait` does, and runs a script then, whether or not something came. The script is not repeated."""
+        self.wait(key, seconds)
+        return self.script(script, keys, args, repeat=False)
+
     def _socket_timeout(self) -> Optional[float]:
         pool = getattr(self._conn, 'connection_pool', None) or getattr(self._conn, 'nodes_manager', None)
         timeout: Optional[float] = getattr(pool, 'connection_kwargs', {}).get('socket_timeout')
@@ -151,11 +159,13 @@ class Caller:
     def let_go(self) -> None:
         """Gives back what `hold` took."""
 
-    def forget(self) -> None:
-        """In a forked child: closes its copy of the connection that its monitor uses."""
+    def forgetter(self) -> Callable[[], None]:
+        """Returns what closes, in a process that is forked next, its copy of the connection that is used here."""
         connection = getattr(self._conn, 'connection', None)  # of a client that has a single one
-        if connection is not None:
-            connection.disconnect()  # by its pid it knows not to shut down that of its parent
+        if connection is None:
+            return _do_nothing
+        disconnect: Callable[[], None] = connection.disconnect
+        return disconnect  # by its pid it knows not to shut down that of its parent
 
 
 class PooledCaller(Caller):
@@ -286,6 +296,26 @@ class HeldCaller(Caller):
         fd: int = self._connection._sock.fileno()
         return fd
 
+    def wait_and_run(self, key: str, seconds: float, script: Script, keys: Sequence[str],
+                     args: Sequence[Argument]) -> Any:
+        """Sends both at once: Redis runs the script as soon as the wait is over."""
+        timeout = self._socket_timeout()
+        seconds = _block_seconds(seconds, timeout)
+        if seconds != 1 or (timeout is not None and timeout <= seconds + 2 * _TICK):
+            return super().wait_and_run(key, seconds, script, keys, args)
+        connection, numbered = self._connection, (script.sha, len(keys), *keys, *args)
+        try:
+            connection.connect()
+            connection.send_packed_command(connection.pack_commands(
+                [_as_text(('BLPOP', key, seconds)), _as_text(('EVALSHA', *numbered))]))
+            connection.read_response(disable_decoding=True)
+            return connection.read_response(disable_decoding=True)
+        except NoScriptError:
+            return self.command('EVAL', script.source, *numbered[1:])
+        except BaseException:  # be it an error that Redis has told: another reply may still be under way
+            connection.disconnect()
+            raise
+
     def _socket_timeout(self) -> Optional[float]:
         timeout: float = self._connection.socket_timeout
         return timeout
@@ -293,7 +323,23 @@ class HeldCaller(Caller):
     def let_go(self) -> None:
         self._connection.disconnect()
 
-    forget = let_go
+    def forgetter(self) -> Callable[[], None]:
+        for value in vars(self._connection).values():
+            if isinstance(value, socket.socket) and value.fileno() >= 0:
+                return lambda: os.close(value.detach())  # to disconnect runs a lot of code
+        return _do_nothing
+
+
+def calling_all(functions: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    def call_all() -> None:
+        for function in functions:
+            function()
+
+    return call_all
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def caller(conn: Any) -> Caller:

@@ -8,7 +8,7 @@ import os
 import struct
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, NoReturn, Optional, Tuple
+from typing import Any, Callable, Deque, List, NoReturn, Optional, Tuple
 
 from ._attempt import provisional_timeout
 from ._blackbox import Recorder
@@ -62,7 +62,7 @@ class Runner:
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
                  trust: Callable[[int], Trust], default_timeout: Callable[[int], float], max_tasks: Optional[int],
-                 max_rss: Optional[int], recorder: Recorder, limiter: Optional[Limiter]) -> None:
+                 max_rss: Optional[int], recorder: Recorder) -> None:
         """trust, default_timeout: those of the queue with that number; the latter in seconds."""
         self._trust = trust
         self._page = page
@@ -73,13 +73,14 @@ class Runner:
         self._default_timeout = default_timeout
         self._max_tasks, self._max_rss = max_tasks, max_rss
         self._recorder = recorder
-        self._limiter = limiter
-        self._pid = os.getpid()
+        self._limiter: Optional[Limiter] = None
+        self._pid = 0
         #: The running task and the one before it, which Redis may not know of yet.
         self._jobs: Deque[Job] = deque(maxlen=2)
 
-    def run(self) -> None:
-        """Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
+    def run(self, limiter: Optional[Limiter] = None) -> None:
+        """In the child. Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
+        self._pid, self._limiter = os.getpid(), limiter
         for number, slot in enumerate(itertools.cycle(self._page.slots), 1):
             payload = self._reader.receive()
             if payload is None:
@@ -89,7 +90,7 @@ class Runner:
             slot.step = Step.RECEIVED
             self._run_task(job)
             self._page.leaving = number == self._max_tasks or self._is_too_large()
-            if not self._report(_ending(job)):
+            if not self._report(ending(job)):
                 break
             if self._page.leaving:
                 self._reader.receive()  # the monitor ends the pipe when Redis knows
@@ -191,12 +192,18 @@ class Runner:
             exit_now(code & 0xff)
 
     def _report(self, message: bytes) -> bool:
+        return self._report_all([message])
+
+    def _report_all(self, messages: List[bytes]) -> bool:
         """Tells the monitor. `False` if that is impossible: it is dead, or the task closed or reused our descriptors;
         then this process must end, and the page says the rest."""
         try:
             if (_identity(self._reader.fd), _identity(self._writer.fd)) != self._pipes:
                 self._abandon()
-            self._writer.send(message)
+            if len(messages) == 1:
+                self._writer.send(messages[0])
+            else:
+                self._writer.send_all(messages)
         except BrokenPipeError:
             return False
         except OSError:
@@ -208,7 +215,7 @@ class Runner:
         exit_now(1)
 
 
-def _ending(job: Job) -> bytes:
+def ending(job: Job) -> bytes:
     """The message of a task's end. Why it was set aside, if so, and the record of that."""
     reason = job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]
     return ENDED + reason + (RECORD + job.record).encode() if job.record else ENDED + reason

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Dict, Iterator, Optional, Set
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, Optional, Set, Tuple
 
 from ._page import Page
 
@@ -17,8 +19,16 @@ SignalMask = Set[int]
 
 #: The signals that stop a worker.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Sent by the kernel to a child whose monitor died. Nothing else uses it.
+DEATH_SIGNAL: Optional[int] = signal.SIGRTMAX if sys.platform == 'linux' else None
 #: Those that programs have handlers for. To hold all of them would cost a tenth of a fork.
-_HELD = {*STOPPING, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD}
+_HELD = {int(signum) for signum in (
+    *STOPPING, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)}
+
+
+#: Python's own, which `signal` wraps to make an enum of each signal of the old mask.
+_set_mask: Callable[[int, Iterable[int]], SignalMask] = getattr(
+    sys.modules.get('_signal'), 'pthread_sigmask', signal.pthread_sigmask)
 
 
 def is_default(disposition: Any) -> bool:
@@ -29,28 +39,60 @@ def is_default(disposition: Any) -> bool:
 def signals_held() -> Iterator[SignalMask]:
     """Signals wait until this ends, or until the shield is raised. Around a fork: Python swallows what a signal's
     handler raises there, and the child has the monitor's handlers at first."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    mask = _set_mask(signal.SIG_BLOCK, _HELD)
     try:
         yield mask
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _set_mask(signal.SIG_SETMASK, mask)
 
 
-def raise_shield(page: Page, program: Dict[int, Any], mask: SignalMask) -> None:
-    """In the child. `program` holds the dispositions that the embedding program had: its own stay as they are. `mask`
-    is what it had blocked."""
-    pid = os.getpid()
+@dataclass(frozen=True)
+class Shield:
+    """What a child does about signals; found out before it is forked, since there each line costs pages of memory.
 
-    def handler(signum: int, frame: Optional[FrameType]) -> None:
-        if os.getpid() != pid:
-            as_if_never_here(signum, frame)  # a copy that the task forked
-        elif signum == signal.SIGTERM and page.asked_to_end:
-            die_of(signum)
+    unhandled: those that the monitor could not handle for its children, for it runs in a thread.
+    unblocked: those that a child needs. alarm: whether SIGALRM is nobody's.
+    """
 
-    signal.set_wakeup_fd(-1)  # the program's event loop would take the child's signals for its own
-    for signum, disposition in program.items():
-        signal.signal(signum, handler if is_default(disposition) else disposition)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    unhandled: Tuple[int, ...]
+    unblocked: FrozenSet[int]
+    alarm: bool
+
+    @staticmethod
+    def of(program: Dict[int, Any], handled: Dict[int, Any]) -> Shield:
+        """program: the dispositions that the embedding program has. handled: those that the monitor has replaced."""
+        ours = [signum for signum, disposition in program.items() if is_default(disposition)]
+        unblocked = set()
+        if DEATH_SIGNAL is not None:
+            ours.append(DEATH_SIGNAL)
+            unblocked.add(DEATH_SIGNAL)
+        alarm = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+        if alarm:
+            unblocked.add(int(signal.SIGALRM))
+        return Shield(tuple(set(ours) - set(handled)), frozenset(unblocked), alarm)
+
+    def rise(self, page: Page, mask: SignalMask, on_death: Callable[[], None]) -> None:
+        """In the child. `mask` is what the embedding program had blocked. Dispositions of the program's own stay as
+        they are."""
+        global _child
+        _child = os.getpid(), page, on_death
+        signal.set_wakeup_fd(-1)  # the program's event loop would take the child's signals for its own
+        for signum in self.unhandled:
+            signal.signal(signum, heed)
+        _set_mask(signal.SIG_SETMASK, mask - self.unblocked)
+
+
+_child: Optional[Tuple[int, Page, Callable[[], None]]] = None
+
+
+def heed(signum: int, frame: Optional[FrameType]) -> None:
+    """What a child does on a signal. Monitors have it as their handler already, for their children."""
+    if _child is None or os.getpid() != _child[0]:
+        as_if_never_here(signum, frame)  # a copy that the task forked, or the program
+    elif signum == DEATH_SIGNAL:
+        _child[2]()
+    elif signum == signal.SIGTERM and _child[1].asked_to_end:
+        die_of(signum)
 
 
 def die_of(signum: int) -> None:

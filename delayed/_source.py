@@ -29,8 +29,10 @@ _OVERRIDABLE = ('dequeue', 'release', 'requeue')
 _IN_FLIGHT_SECONDS = 300.0
 
 
+#: A lease, in seconds, of which the wait for a task may take a second: when it was granted is known no better.
+_UNHURRIED_LEASE = 6.0
 #: What the holder of a task begins with that was taken ahead; see dequeue.lua.
-_AHEAD = '?'
+AHEAD = '?'
 NotifyTokens = Callable[[], None]
 
 
@@ -88,15 +90,19 @@ class Source:
         self._ledger = self._queue.ledger
         return self
 
-    def forget_connection(self) -> None:
-        """In a child: closes its copy of the monitor's connection."""
-        self._caller.forget()
+    def forgetter(self) -> Callable[[], None]:
+        """Returns what closes a child's copy of the monitor's connection; to be called in the child."""
+        return self._caller.forgetter()
 
     def take(self, seconds: float) -> Optional[Lease]:
         """Takes a task; where none waits, it waits for one: `seconds`, a second at most."""
-        lease = self._find_unanswered() or self._take(READY)
-        if lease is None:
-            lease = self._take(NOTIFIED if self._ledger.wait(min(seconds, 1.0)) else ANYWAY)
+        lease = self._find_unanswered()
+        if lease is None and self._lease is not None and self._lease >= _UNHURRIED_LEASE:
+            lease = self._wait_and_take(min(seconds, 1.0))
+        elif lease is None:
+            lease = self._take(READY)
+            if lease is None:
+                lease = self._take(NOTIFIED if self._ledger.wait(min(seconds, 1.0)) else ANYWAY)
         return lease
 
     @property
@@ -169,7 +175,17 @@ class Source:
 
     def _new_holder(self, ahead: bool = False) -> str:
         self._calls += 1
-        return '%s%s:%d' % (_AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
+        return '%s%s:%d' % (AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
+
+    def _wait_and_take(self, seconds: float) -> Optional[Lease]:
+        asked, holder = time.monotonic(), self._new_holder()
+        try:
+            assert self._lease_ms is not None
+            taken = self._ledger.wait_and_take(seconds, self._lease_ms, holder)
+        except BaseException:
+            self._unanswered.append((holder, time.monotonic()))
+            raise
+        return self._lease_of(taken, holder, asked)
 
     def _take(self, mode: str) -> Optional[Lease]:
         asked, holder = time.monotonic(), self._new_holder()
@@ -185,8 +201,8 @@ class Source:
         if taken is None:
             return None
         self.presence.took(holder, asked, taken.queue)
-        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(_AHEAD), asked)
-        lease.ahead, lease.queue = holder.startswith(_AHEAD), taken.queue
+        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(AHEAD), asked)
+        lease.ahead, lease.queue = holder.startswith(AHEAD), taken.queue
         return lease
 
     def _find_unanswered(self) -> Optional[Lease]:

@@ -13,7 +13,7 @@ from ._lease import Lease
 from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._outage import Outage
 from ._presence import Presence
-from ._redis import Caller, Unavailable
+from ._redis import Caller, Unavailable, calling_all
 from ._source import Source
 from ._source_group import SourceGroup
 from ._turns import Turns
@@ -77,9 +77,8 @@ class SourceApart(SourceGroup):
         for part in self._parts:
             part.close()
 
-    def forget_connection(self) -> None:
-        for part in self._parts:
-            part.forget_connection()
+    def forgetter(self) -> Callable[[], None]:
+        return calling_all([part.forgetter() for part in self._parts])
 
     def probe(self) -> None:
         for part in self._parts:

@@ -66,7 +66,7 @@ class Task:
         _check_name('func_name', func_name)
         if args is not None and (isinstance(args, (str, bytes)) or not hasattr(args, '__iter__')):
             raise WrongType('args of %s.%s must be a tuple or a list, not %r' % (module_name, func_name, args))
-        if kwargs is not None and not (isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)):
+        if kwargs is not None and kwargs != {} and not _is_named(kwargs):
             raise WrongType('kwargs of %s.%s must be a dict with names as keys, not %r'
                             % (module_name, func_name, kwargs))
         check_timeout(timeout, 'timeout (in milliseconds)')
@@ -283,6 +283,10 @@ def _check_name(what: str, name: object) -> None:
         raise WrongType('%s must be a string, not %r' % (what, name))
     if not name:
         raise InvalidArgument('%s must not be empty' % what)
+
+
+def _is_named(kwargs: object) -> bool:
+    return isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)
 
 
 def _is_picklable(value: object) -> bool:

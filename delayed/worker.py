@@ -13,14 +13,15 @@ from typing import Any, Callable, Dict, Optional, Sequence
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
+from ._batch_monitor import BatchMonitor
 from ._limits import Limits
 from ._memory import MEGABYTE
 from ._monitor import Monitor, Options
-from ._orphan import DEATH_SIGNAL
+from ._prefetch import MOST_AT_ONCE, BatchSource
 from ._queue_list import Queues, queue_list
 from ._runner import ExcInfo, Handlers
-from ._shield import STOPPING, as_if_never_here, is_default
-from ._source import SWEEP_LEASE
+from ._shield import DEATH_SIGNAL, STOPPING, Shield, heed, is_default
+from ._source import SWEEP_LEASE, Source
 from ._stop import Stop
 from ._wakeup import Wakeup
 from .constants import Status
@@ -31,6 +32,9 @@ from .task import Task, check_timeout
 
 #: Redis keeps nothing for longer than some multiple of this, in seconds (some 31,000 years).
 _LONGEST_LEASE = 1e12
+
+#: What a worker handles for itself or its children, where the program does not.
+_HANDLED = STOPPING if DEATH_SIGNAL is None else (*STOPPING, DEATH_SIGNAL)
 
 SuccessHandler = Callable[[Task], object]
 ErrorHandler = Callable[[Task, Optional[int], Optional[ExcInfo]], object]
@@ -67,6 +71,8 @@ class Worker(abc.ABC):
         it is ended by SIGXCPU. `None`: no limit.
     task_max_memory: megabytes that a task's process may have for its data (the kernel's RLIMIT_DATA; what it shares
         with its worker counts); beyond, the task gets a `MemoryError`. `None`: no limit. Linux only.
+    prefetch: of a `PreforkedWorker`: how many tasks it may hand its child at once, from 1 to 250: as many as together
+        take some milliseconds. What has not begun when one of them is slow waits again. 1: one at a time.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
@@ -81,7 +87,7 @@ class Worker(abc.ABC):
                  stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait',
                  max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
                  preload: Sequence[str] = (), task_max_cpu: Optional[float] = None,
-                 task_max_memory: Optional[float] = None) -> None:
+                 task_max_memory: Optional[float] = None, prefetch: int = 1) -> None:
         self._queues = queue_list(queue)
         self._queue = self._queues.queues[0]
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
@@ -99,6 +105,7 @@ class Worker(abc.ABC):
         if lease is not None and not 1 <= lease <= _LONGEST_LEASE:
             raise InvalidArgument('lease must be at least 1 second, and at most %g, or None, not %r'
                                   % (_LONGEST_LEASE, lease))
+        self._check_prefetch(prefetch)
         if sweep_interval == 0:
             raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
         for name, value in (('task_max_cpu', task_max_cpu), ('task_max_memory', task_max_memory)):
@@ -121,7 +128,7 @@ class Worker(abc.ABC):
             default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
             requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000,
             queue_name=lambda number: self._queues.queues[number].name, limits=Limits(task_max_cpu, task_max_memory),
-            trust=lambda number: self._queues.queues[number].trust)
+            trust=lambda number: self._queues.queues[number].trust, prefetch=prefetch)
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()
@@ -148,7 +155,7 @@ class Worker(abc.ABC):
             raise AlreadyRunning(self)
         self._runs_in, self._stop, self._wakeup = os.getpid(), Stop(self._stop_timeout), Wakeup()
         self._status = Status.RUNNING
-        program = {int(signum): signal.getsignal(signum) for signum in STOPPING if signal.getsignal(signum) is not None}
+        program = {int(signum): signal.getsignal(signum) for signum in _HANDLED if signal.getsignal(signum) is not None}
         installed = self._install_handlers(program, is_urgent)
         try:
             logger.info('%s %d works on %s', type(self).__name__, os.getpid(), self._queues)
@@ -156,8 +163,7 @@ class Worker(abc.ABC):
                 queue.warn_if_exposed()
             for name in self._preload:
                 importlib.import_module(name)
-            source = self._queues.source(self._lease, self._max_losses)
-            Monitor(source, self._options, self._wakeup, self._stop, program, self._note_child).run()
+            self._monitor(Shield.of(program, installed)).run()
         except (AuthenticationError, NoPermissionError) as error:
             logger.error('cannot work on %s: %s', self._queues, error)
             raise
@@ -169,6 +175,17 @@ class Worker(abc.ABC):
             self._status, self._runs_in = Status.STOPPED, None
             logger.info('%s %d stopped', type(self).__name__, os.getpid())
 
+    def _monitor(self, shield: Shield) -> Monitor:
+        assert self._wakeup is not None
+        shared = (self._options, self._wakeup, self._stop, shield, self._note_child)
+        source = self._queues.source(self._lease, self._max_losses)
+        if self._options.prefetch > 1:
+            if type(source) is Source and self._lease is not None:
+                return BatchMonitor(BatchSource(self._queue, self._lease, self._max_losses), *shared)
+            logger.warning('prefetch has no effect: it needs a single queue of a class without methods of its own to '
+                           'take and release tasks, and leases that are renewed')
+        return Monitor(source, *shared)
+
     def _check_children(self, max_tasks: Optional[int], max_rss: Optional[float], preload: Sequence[str]) -> None:
         if self._once and (max_tasks, max_rss) != (None, None):
             raise InvalidArgument('max_tasks and max_rss are options of a PreforkedWorker: %s runs each task in a '
@@ -179,6 +196,15 @@ class Worker(abc.ABC):
             raise InvalidArgument('max_rss must be more than 0 MB, or None')
         if not isinstance(preload, (list, tuple)) or not all(isinstance(name, str) for name in preload):
             raise WrongType("preload must be a list of modules' names, not %r" % (preload,))
+
+    def _check_prefetch(self, prefetch: int) -> None:
+        if not isinstance(prefetch, int) or isinstance(prefetch, bool):
+            raise WrongType('prefetch must be a whole number, not %r' % (prefetch,))
+        if not 1 <= prefetch <= MOST_AT_ONCE:
+            raise InvalidArgument('prefetch must be from 1 to %d, not %r' % (MOST_AT_ONCE, prefetch))
+        if prefetch > 1 and self._once:
+            raise InvalidArgument('prefetch is an option of PreforkedWorker: %s has a process for each task'
+                                  % type(self).__name__)
 
     def stop(self) -> None:
         """Asks `run` to return when the running task is finished. May be called from anywhere, signal handlers too."""
@@ -204,12 +230,12 @@ class Worker(abc.ABC):
             if os.getpid() == pid:
                 again = next(signals) > 0  # counted in one step: the next one may interrupt this handler
                 self._ask_to_stop(urgent=is_urgent() if is_urgent else again or self._stop.wanted)
-            else:  # a process that the program forked, or a handler
-                as_if_never_here(signum, frame)
+            else:  # a child, or a process that the program forked, or a handler
+                heed(signum, frame)
 
         mine = {signum: disposition for signum, disposition in program.items() if is_default(disposition)}
         for signum in mine:
-            signal.signal(signum, handler)
+            signal.signal(signum, heed if signum == DEATH_SIGNAL else handler)
         return mine
 
 

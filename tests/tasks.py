@@ -2,6 +2,7 @@
 
 import ctypes
 import faulthandler
+import gc
 import os
 import re
 import signal
@@ -31,6 +32,10 @@ def hold():
     """Stays until the test opens the gate."""
     report('holds', os.getpid(), os.getppid())
     pass_gate()
+
+
+def frozen():
+    report('frozen', gc.get_freeze_count())
 
 
 def stop_worker():

@@ -24,7 +24,8 @@ from delayed import worker
 from delayed.queue import Queue
 conn = redis.Redis.from_url(sys.argv[2])
 queues = [Queue(name, conn) for name in ('empty', 'default', 'also-empty')[:int(sys.argv[3])]]
-getattr(worker, sys.argv[1])(queues if len(queues) > 1 else Queue('default', conn), sweep_interval=None).run()
+queue = queues if len(queues) > 1 else Queue('default', conn)
+getattr(worker, sys.argv[1])(queue, sweep_interval=None, prefetch=int(sys.argv[4])).run()
 """
 _PRODUCER = """
 import sys, redis
@@ -80,11 +81,11 @@ def _assert_within(budget, measure):
 @pytest.fixture
 def drain(redis_server, queue):
     """Makes so many empty tasks for a worker to run, and returns its command; it ends when they are done."""
-    def prepared(worker_class, number, queues=1):
+    def prepared(worker_class, number, queues=1, prefetch=1):
         for _ in range(number):
             queue.enqueue(task('builtins.int'))
         queue.enqueue(task('stop_worker'))
-        return [sys.executable, '-c', _WORKER, worker_class, redis_server.url, str(queues)]
+        return [sys.executable, '-c', _WORKER, worker_class, redis_server.url, str(queues), str(prefetch)]
     return prepared
 
 
@@ -94,6 +95,9 @@ class TestInRedisATask:
 
     def test_costs_a_worker_with_several_queues_one_round_trip_too(self, conn, drain):
         self._assert_worker_within(Cost(1.05, 22, 900, 90), conn, drain, 'PreforkedWorker', 100, 600, queues=3)
+
+    def test_costs_a_worker_that_takes_batches_a_fraction_of_a_round_trip(self, conn, drain):
+        self._assert_worker_within(Cost(0.15, 5, 200, 80), conn, drain, 'PreforkedWorker', 100, 900, prefetch=16)
 
     def test_costs_a_busy_forked_worker_little_more_than_one_round_trip(self, conn, drain):
         self._assert_worker_within(Cost(1.5, 24, 550, 130), conn, drain, 'ForkedWorker', 20, 120)
@@ -114,20 +118,21 @@ class TestInRedisATask:
         _assert_within(Cost(0.01, 0.03, 70, 0.1), lambda: _cost(conn, produce, 1000, 5000))
 
     @staticmethod
-    def _assert_worker_within(budget, conn, drain, worker_class, fewer, more, queues=1):
+    def _assert_worker_within(budget, conn, drain, worker_class, fewer, more, **options):
         def run(number):
-            command = drain(worker_class, number, queues)
+            command = drain(worker_class, number, **options)
             return lambda: subprocess.run(command, check=True)
 
         _assert_within(budget, lambda: _cost(conn, run, fewer, more))
 
 
 class TestInSystemCallsATask:
-    @pytest.mark.parametrize(('worker_class', 'fewer', 'more', 'budget'), [
-        ('PreforkedWorker', 100, 500, 27), ('ForkedWorker', 20, 80, 80)])
-    def test_costs_a_busy_worker_no_more_than_it_needs(self, drain, tmp_path, worker_class, fewer, more, budget):
+    @pytest.mark.parametrize(('worker_class', 'prefetch', 'fewer', 'more', 'budget'), [
+        ('PreforkedWorker', 1, 100, 500, 27), ('PreforkedWorker', 16, 100, 900, 14), ('ForkedWorker', 1, 20, 80, 80)])
+    def test_costs_a_busy_worker_no_more_than_it_needs(
+            self, drain, tmp_path, worker_class, prefetch, fewer, more, budget):
         def calls(number):
-            return _system_calls(tmp_path / 'calls', drain(worker_class, number))
+            return _system_calls(tmp_path / 'calls', drain(worker_class, number, prefetch=prefetch))
 
         _assert_within((budget,), lambda: ((calls(more) - calls(fewer)) / (more - fewer),))
 

@@ -13,6 +13,11 @@ from delayed._stacks import StackFile
 from workers import has_children, open_files, report
 
 
+def idle(*_):
+    """A life in which nothing happens."""
+    return lambda mask: None
+
+
 class TestForking:
     @pytest.mark.parametrize('room', range(5))
     def test_leaves_no_descriptor_behind_where_there_are_too_few(self, lab, room):
@@ -27,7 +32,7 @@ class TestForking:
                 os.close(fd)
             for _ in range(2):
                 with pytest.raises(OSError):
-                    Child(Page(), StackFile(None), lambda *_: None)
+                    Child(Page(), StackFile(None), idle)
             left = 0
             with pytest.raises(OSError):
                 while True:
@@ -41,7 +46,7 @@ class TestForking:
     def test_bears_a_standard_output_that_cannot_be_flushed(self, lab):
         def program():
             sys.stdout = object()
-            child = Child(Page(), StackFile(None), lambda *_: None)
+            child = Child(Page(), StackFile(None), idle)
             report('ended', child.await_exit().code)
             child.close()
 
@@ -60,7 +65,7 @@ class TestForking:
             signal.signal(signal.SIGUSR1, leave)
             os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGUSR1))
             with pytest.raises(Left):
-                Child(Page(), StackFile(None), lambda *_: None)
+                Child(Page(), StackFile(None), idle)
             assert open_files() == before
             assert not has_children()
 
@@ -68,7 +73,7 @@ class TestForking:
 
     def test_may_be_followed_by_a_signal_although_somebody_else_reaps_the_child(self, lab):
         def program():
-            child = Child(Page(), StackFile(None), lambda *_: None)
+            child = Child(Page(), StackFile(None), idle)
             os.waitpid(child.pid, 0)
             child.signal(15)
             report('ended', child.reap().signum)

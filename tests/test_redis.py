@@ -492,10 +492,11 @@ class TestAHeldConnection:
     def test_survives_that_a_child_forgets_its_copy(self, conn):
         held = caller(conn).hold()
         held.command('SET', 'a', '1')
+        forget = held.forgetter()
         pid = os.fork()
         if not pid:
             try:
-                held.forget()
+                forget()
             finally:
                 os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0

@@ -1,11 +1,12 @@
 """How many tasks a child runs, how large it may grow, and what it finds imported."""
 
 import os
+import platform
 import sys
 
 import pytest
 
-from delayed._memory import MEGABYTE, resident
+from delayed._memory import MEGABYTE, resident, trim
 from delayed.errors import InvalidArgument, WrongType
 from delayed.worker import ForkedWorker, PreforkedWorker
 from workers import remains, report, task, told
@@ -65,6 +66,16 @@ class TestMaxRss:
         data = b'x' * (50 * MEGABYTE)
         assert resident() - before > 40 * MEGABYTE
         assert data
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library cannot be asked to')
+    def test_is_given_back_where_it_is_free(self):
+        blocks = [bytes(10_000) for _ in range(6000)]
+        kept = blocks[-1]  # at the end, so that the C library keeps what is free before it
+        blocks.clear()
+        before = resident()
+        trim()
+        assert before - resident() > 40 * MEGABYTE
+        assert kept
 
 
 class TestPreload:

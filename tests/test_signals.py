@@ -10,7 +10,7 @@ import time
 import pytest
 
 from delayed._page import Page
-from delayed._shield import raise_shield
+from delayed._shield import Shield
 from delayed._stop import Stop
 from delayed.queue import Queue
 from delayed.task import Task
@@ -146,7 +146,7 @@ class TestASignalByTheMonitor:
             os.kill(os.getpid(), signal.SIGTERM)
             page = Page()
             page.asked_to_end = True
-            raise_shield(page, {signal.SIGTERM: signal.SIG_DFL}, mask)
+            Shield.of({signal.SIGTERM: signal.SIG_DFL}, {}).rise(page, mask, lambda: None)
 
         assert lab.start(child).wait() == -signal.SIGTERM
 

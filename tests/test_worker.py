@@ -76,6 +76,10 @@ class TestATask:
         assert lab.expect('size') == [10_000]
         assert 'no_such_module_at_all' in queue.dead()[0].reason
 
+    def test_collects_no_garbage_of_the_time_before_its_process(self, lab, queue, worker_class):
+        lab.drain(told(worker_class, queue), queue, task('frozen'))
+        assert lab.expect('frozen')[0] > 1000
+
     def test_starts_programs_that_find_the_signals_as_any_other_program_does(self, lab, queue, worker_class):
         if not os.path.exists(SIGNAL_STATE[-1]):
             pytest.skip('nothing tells of the signals here')

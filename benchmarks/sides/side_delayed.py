@@ -27,4 +27,5 @@ if __name__ == '__main__':
         import blindfold
         blindfold.put_on()
     handler = (lambda task: None) if os.environ.get('BENCH_HANDLER') else None
-    getattr(worker, sys.argv[1])(queue, success_handler=handler).run()
+    options = {'prefetch': int(sys.argv[2])} if len(sys.argv) > 2 else {}
+    getattr(worker, sys.argv[1])(queue, success_handler=handler, **options).run()

@@ -54,6 +54,9 @@ local function take(waiting, notifications, enqueued, dequeued, leases, mode, le
     if mode == 'ready' and redis.call('llen', notifications) == 0 then
         return false
     end
+    if mode == 'waited' and redis.call('llen', notifications) < redis.call('llen', waiting) then
+        mode = 'notified'
+    end
     local payload = redis.call('lindex', waiting, 0)
     if not payload then
         redis.call('del', notifications) -- nothing waits: all of them are surplus

@@ -6,7 +6,8 @@
 -- KEYS[5]  leases         hash: token of a lease that a worker renews -> its holder
 -- ARGV[1]  mode: `notified`: the caller has popped a notification; `ready`: pop one here, and take nothing where there is
 --          none (an old worker that holds a popped one would find nothing); `anyway`: after a wait in vain, take even a
---          task that has no notification
+--          task that has no notification; `waited`: the caller has waited for one and does not know yet whether it has
+--          popped one: then there are fewer than tasks, and else one is popped here
 -- ARGV[2]  lease (ms); empty: the task's whole allowance
 -- ARGV[3]  default allowance (ms), for a task that has none: what waits in the list is runnable
 -- ARGV[4]  holder: name of the worker and number of its call, for a lease that is renewed; empty: it is not. One that

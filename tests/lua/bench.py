@@ -30,6 +30,7 @@ KEYS_OF = {
     'release': STORE,
     'advance': STORE,
     'advance_any': (*STORE, 'leases2', *STORE[:5], *(name + '2' for name in STORE[:5])),
+    'advance_many': STORE,
     'requeue': ('waiting', 'notifications', 'dequeued', 'leases'),
     'lose': (*STORE, 'dead'),
     'renew': ('dequeued', 'leases'),

@@ -72,8 +72,8 @@ class TestProbe:
     def test_names_all_that_the_other_scripts_of_a_worker_call(self):
         """Each `redis.call` of a worker's scripts stands in its table."""
         called = set()
-        for name in ('common', 'dequeue', 'release', 'advance', 'advance_any', 'requeue', 'lose', 'renew', 'reclaim',
-                     'requeue_lost', 'may_sweep', 'tidy', 'set_aside'):
+        for name in ('common', 'dequeue', 'release', 'advance', 'advance_any', 'advance_many', 'requeue', 'lose',
+                     'renew', 'reclaim', 'requeue_lost', 'may_sweep', 'tidy', 'set_aside'):
             called.update(re.findall(r"redis\.call\('(\w+)'", (LUA / (name + '.lua')).read_text()))
         probed = set(re.findall(r"\{'(\w+)', \d", (LUA / 'probe.lua').read_text())) | {'time'}
         assert called <= probed

@@ -199,6 +199,17 @@ class TestDequeue:
         assert bench.run('dequeue', 'anyway', '', 610_000, '')[0] == A
         assert 'waiting' not in bench.holds()
 
+    @pytest.mark.parametrize(('notifications', 'left'), [(0, 0), (1, 1), (2, 1), (3, 2)])
+    def test_finds_out_whether_the_caller_has_popped_one(self, bench, notifications, left):
+        """Two wait. With fewer notifications the caller has popped one, or one is missing; else one is popped here."""
+        bench.give(waiting=[A, B], notifications=notifications)
+        assert bench.run('dequeue', 'waited', '', 610_000, '')[0] == A
+        assert bench.holds().get('notifications', 0) == left
+
+    def test_finds_nothing_after_a_wait_in_vain(self, bench):
+        assert bench.run('dequeue', 'waited', '', 610_000, '') is None
+        assert bench.holds() == {}
+
     def test_keeps_notifications_in_step_after_a_wait_in_vain_too(self, bench):
         bench.give(waiting=[A, B], notifications=2, enqueued={A: 5, B: 5})
         bench.run('dequeue', 'anyway', '', 610_000, '')
@@ -363,6 +374,77 @@ class TestAdvanceAny:
         assert bench.run('advance_any', A, '1000', '', '', *self.ARGS)[2] == B
 
 
+class TestAdvanceMany:
+    def run(self, bench, *done, begun=('', ''), most=10, most_bytes=1000):
+        """Returns the digits, the payloads and the tokens."""
+        digits, *taken = bench.run('advance_many', *begun, 15_000, 610_000, 'h', most, most_bytes, *done)
+        return digits, taken[::2], taken[1::2]
+
+    def test_releases_all_and_takes_as_many_as_asked_for(self, bench):
+        bench.give(waiting=[C, D, A + b'1'], notifications=3, enqueued={A: 5, B: 6, C: 7, A + b'1': 8},
+                   dequeued={A: 1000, B: 2000}, leases={'1000.000': 'h', '2000.000': 'h'}, losses={A: '1', C: '2'})
+        digits, taken, tokens = self.run(bench, A, '1000', B, '1500 2000', most=2)
+        assert (digits, taken) == (b'11', [C, D])
+        assert bench.holds() == {
+            'waiting': [A + b'1'], 'notifications': 1, 'enqueued': {C: 7, D: 610_000, A + b'1': 8},
+            'dequeued': {C: float(tokens[0]), D: float(tokens[1])}, 'leases': dict.fromkeys(tokens, b'h'),
+            'losses': {C: b'2'}}
+
+    def test_gives_each_a_token_of_its_own(self, bench):
+        payloads = [b'%d' % number for number in range(100)]
+        bench.give(waiting=payloads, notifications=100)
+        with bench.measured() as moments:
+            _, taken, tokens = self.run(bench, most=100)
+        assert taken == payloads
+        assert sorted(set(tokens), key=float) == tokens
+        assert moments.before + 14_999 <= float(tokens[0]) < float(tokens[-1]) <= moments.after + 15_001
+        assert 'waiting' not in bench.holds()
+
+    def test_takes_no_more_than_it_pops_notifications_for(self, bench):
+        bench.give(waiting=[A, B, C], notifications=2)
+        assert self.run(bench)[1] == [A, B]
+        assert self.run(bench)[1] == []
+        assert bench.holds()['waiting'] == [C]
+
+    def test_drops_surplus_notifications(self, bench):
+        bench.give(waiting=[A], notifications=3)
+        assert self.run(bench)[1] == [A]
+        assert set(bench.holds()) == {'dequeued', 'enqueued', 'leases'}
+        bench.give(notifications=3)
+        assert self.run(bench)[1] == []
+        assert 'notifications' not in bench.holds()
+
+    def test_takes_no_more_bytes_than_asked_for_but_one_task_at_least(self, bench):
+        bench.give(waiting=[b'a' * 700, b'b' * 300, b'c'], notifications=3)
+        assert len(self.run(bench)[1]) == 2
+        bench.give(waiting=[b'd' * 2000, b'e'], notifications=2)
+        assert len(self.run(bench)[1]) == 1
+
+    def test_takes_one_payload_that_waits_twice_at_a_time(self, bench):
+        bench.give(waiting=[A, B, A], notifications=3)
+        assert self.run(bench)[1] == [A, B]
+        assert bench.holds()['waiting'] == [A]
+
+    def test_tells_for_each_whether_it_was_still_held(self, bench):
+        """One is another's, one waits again, one is gone."""
+        bench.give(waiting=[B, D], notifications=2, enqueued={A: 5, B: 6, D: 7}, dequeued={A: 2000})
+        digits, taken, _ = self.run(bench, A, '1000', B, '1000', C, '1000')
+        assert (digits, taken) == (b'022', [D])
+        assert bench.holds()['dequeued'][A] == 2000
+
+    def test_notes_that_a_task_has_begun_that_was_taken_ahead(self, bench):
+        bench.give(enqueued={A: 5}, dequeued={A: 1000}, leases={'1000.000': '?h:1'})
+        self.run(bench, begun=('1000.000', 'h:1'))
+        assert bench.holds()['leases'] == {b'1000.000': b'h:1'}
+
+    @on_the_real_server
+    @pytest.mark.parametrize('done', [(A, '1000'), ()])
+    def test_empties_a_full_server(self, bench, full, done):
+        bench.give(waiting=[B], notifications=1, enqueued={A: 5}, dequeued={A: 1000}, leases={'1000.000': '?h:1'})
+        full()
+        assert self.run(bench, *done, begun=('1000.000', 'h:1'))[1] == [B]
+
+
 class TestRequeue:
     @pytest.mark.parametrize('tokens', ['1000.125', '1 1000.125 2', ''])
     def test_puts_a_dequeued_task_behind_all_others(self, bench, tokens):
@@ -453,6 +535,12 @@ class TestReclaim:
         held = bench.holds()
         assert bench.run('reclaim', 'h:2') == [B, b'2000.500']
         assert bench.holds() == held
+
+    def test_finds_all_that_it_took(self, bench):
+        bench.give(waiting=[A, B], notifications=2)
+        _, *taken = bench.run('advance_many', '', '', 15_000, 610_000, 'h:1', 5, 1000)
+        found = bench.run('reclaim', 'h:1')
+        assert sorted(zip(found[::2], found[1::2])) == sorted(zip(taken[::2], taken[1::2]))
 
     def test_finds_nothing_where_the_call_took_nothing(self, bench):
         bench.give(dequeued={A: 1000}, leases={'1000.000': 'h:11'})

@@ -95,7 +95,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._conn.zrem(self._keys.enqueued, _bytes(payload))
         del self._reference.enqueued[payload]
 
-    @rule(mode=st.sampled_from(('ready', 'notified', 'anyway')), lease=st.sampled_from((None, LEASE)),
+    @rule(mode=st.sampled_from(('ready', 'notified', 'anyway', 'waited')), lease=st.sampled_from((None, LEASE)),
           ahead=st.booleans())
     def take(self, mode, lease, ahead):
         holder = self._new_holder(ahead) if lease else ''
@@ -127,6 +127,28 @@ class LedgerMachine(RuleBasedStateMachine):
                                            'ready', LEASE, holder)
         assert held == bool(released)
         self._take(payload, taken, 'ready', earliest, holder)
+
+    @precondition(lambda self: self._memory)
+    @rule(data=st.data(), ends=st.integers(0, 3), most=st.integers(1, 4))
+    def advance_many(self, data, ends, most):
+        """No payload waits twice or is released twice, or they would be taken one by one."""
+        ended = {grant.payload: grant for grant in (self._draw_grant(data) for _ in range(ends))}
+        wanted = []
+        for payload, grant in ended.items():
+            wanted.append(bool(self._reference.release(payload, grant.tokens)))
+            self._finish_if(wanted[-1], payload)
+        holder, earliest = self._new_holder(ahead=True), self._now() + LEASE
+        most = min(most, self._reference.notifications)
+        payloads = self._reference.waiting[:most]
+        first_again = next((at for at, payload in enumerate(payloads) if payload in payloads[:at]), most)
+        held, taken = self._ledger.advance_many(
+            [(_bytes(payload), _texts(grant)) for payload, grant in ended.items()], (b'', ''), LEASE, holder, most or 1)
+        assert held == wanted
+        assert len(taken) == len(payloads[:first_again])
+        for payload, each in zip(payloads, taken):
+            self._take(payload, each, 'ready', earliest, holder)
+        if len(taken) < most and not self._reference.waiting:
+            self._reference.notifications = 0
 
     @precondition(lambda self: self._memory)
     @rule(data=st.data(), twice=st.booleans())

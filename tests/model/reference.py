@@ -68,8 +68,9 @@ class Reference:
             if not self.waiting:
                 self.notifications = 0
             return
+        unknown = mode == 'waited' and self.notifications < len(self.waiting)  # it has popped one, or one is missing
         del self.waiting[0]
-        if mode != 'notified':
+        if mode != 'notified' and not unknown:
             self.pop_notification()
         self.enqueued.setdefault(payload, self._default_allowance)
         self.dequeued[payload] = token
@@ -129,10 +130,9 @@ class Reference:
         return 1
 
     def reclaim(self, holder: str) -> Optional[Tuple[str, float]]:
-        for payload, token in self.dequeued.items():
-            if self.leases.get(token) == holder:
-                return payload, token
-        return None
+        """The first of those that one call took."""
+        taken = [(token, payload) for payload, token in self.dequeued.items() if self.leases.get(token) == holder]
+        return min(taken)[::-1] if taken else None
 
     def bring_back(self, payloads: Sequence[str], max_losses: int) -> int:
         """What a sweep does with those that it found out of lease. Returns how many they were."""

@@ -1,0 +1,220 @@
+"""The engine of a worker that takes tasks in batches: the child gets several at once, and is watched as ever."""
+
+from __future__ import annotations
+
+import math
+import select
+import signal
+import struct
+import time
+from typing import Any, Iterable, List, Optional, Tuple
+
+from . import _runner
+from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
+from ._batch import Batch, Sent
+from ._batch_runner import SKIPPED, BatchRunner
+from ._books import SLOW, Books, Done
+from ._child import Child
+from ._describe import describe
+from ._lease import Lease
+from ._monitor import Monitor, Options
+from ._prefetch import BatchBooks, BatchSource
+from ._wakeup import milliseconds
+from .logger import logger
+
+#: When all is known, and the child has but to say so, it is asked whether it lives so often, in seconds.
+_ANSWERING = 0.5
+
+
+class BatchMonitor(Monitor):
+    """Sends the child up to `prefetch` tasks at once, and takes back what has not begun when one of them is slow."""
+
+    _runner = BatchRunner
+
+    def __init__(self, source: BatchSource, options: Options, *args: Any) -> None:
+        self._batch_source = source
+        # Those with the child; before them those whose end Redis does not know; between them those that were revoked.
+        self._slots = 3 * options.prefetch + 1
+        super().__init__(source, options, *args)
+
+    def _open_books(self) -> Books:
+        self._batch_books = BatchBooks(self._batch_source, self._options.sweep_interval, self._stop, self._wakeup.wait,
+                                       self._children.part, self._options.prefetch)
+        return self._batch_books
+
+    def _attempt(self, lease: Lease) -> None:
+        leases = [lease, *self._batch_books.rest()]
+        try:
+            child = self._children.ready()
+        except OSError as error:
+            logger.error('cannot fork (%s): %s goes back', error, describe(lease.payload))
+            for each in reversed(leases):
+                self._books.ended(Done(each, Verdict.HAND_BACK), SLOW)
+            self._pause()
+            return
+        batch = self._prepare(child, leases)
+        try:
+            self._send_all(child, [each.payload for each in leases])
+            self._children.fork_ahead()
+            self._books.take_ahead(lease)
+            self._watch_batch(child, batch)
+        except BaseException:
+            self._end_batch(child, batch, Cause.HANDED_BACK)
+            raise
+        self._children.ended()
+
+    @staticmethod
+    def _prepare(child: Child, leases: List[Lease]) -> Batch:
+        sent: List[Sent] = []
+        for lease in leases:
+            slot = child.next_slot()
+            slot.prepare(lease.tokens, lease.queue)
+            slot.began = 0.0
+            slot.until = lease.due if sent else math.inf  # the first was looked at, and is renewed, as any single task
+            sent.append(Sent(lease, slot, child.tasks))
+        return Batch(child.page, sent)
+
+    def _send_all(self, child: Child, payloads: List[bytes]) -> None:
+        try:
+            child.writer.send_all(payloads)
+        except BrokenPipeError:
+            child.writer.drop()  # the child is dead or dying: its exit will be seen
+
+    @staticmethod
+    def _send_rest(child: Child, poll: select.poll) -> None:
+        try:
+            child.writer.flush()
+        except BrokenPipeError:
+            child.writer.drop()
+        if not child.writer.pending:
+            poll.unregister(child.writer.fd)
+
+    def _hand_back(self, child: Child, tasks: Iterable[Sent]) -> None:
+        """In this order, each in front of the one before."""
+        for sent in tasks:
+            self._books.ended(Done(sent.lease, Verdict.HAND_BACK, '', child, sent.slot), SLOW)
+
+    def _watch_batch(self, child: Child, batch: Batch) -> None:
+        """Waits until the child has answered for all tasks, or is dead; notes what becomes of each."""
+        since = self._hear(child, batch, time.monotonic())
+        if batch.answered:
+            return
+        poll = self._poll_of(child)
+        while not batch.answered:
+            poll.poll(milliseconds(self._batch_seconds_left(child, batch)))
+            self._wakeup.drain()
+            since = self._hear(child, batch, since, poll)
+            if batch.answered:
+                return
+            if child.reap() is not None:
+                self._hear(child, batch, since, poll)
+                self._end_batch(child, batch, None)
+                return
+            if child.writer.pending:
+                self._send_rest(child, poll)
+            self._look_after(child, batch, time.monotonic())
+
+    def _hear(self, child: Child, batch: Batch, since: float, poll: Optional[select.poll] = None) -> float:
+        """Takes what the child says. `since`: when it was asked last. Returns when it has said something last."""
+        self._fill(child, poll)
+        ended: List[Tuple[Sent, str]] = []
+        skipped: List[Sent] = []
+        try:
+            message = child.reader.next()
+            while message is not None:
+                if message[:1] == _runner.TIMEOUT:
+                    self._allow(batch, _runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                else:
+                    kind, sent = message[:1], batch.answer()
+                    if sent is not None and kind == SKIPPED:
+                        skipped.append(sent)
+                    elif sent is not None:
+                        ended.append((sent, message[1:].decode('utf-8', 'replace')))
+                message = child.reader.next()
+        except (IndexError, ValueError, struct.error) as error:
+            logger.error('the task of child %d wrote into our pipe (%s): ending it', child.pid, error)
+            child.signal(signal.SIGKILL)
+            child.reader.drop()
+        if not ended and not skipped:
+            return since
+        now = time.monotonic()
+        for sent, report in ended:
+            self._note_end(child, batch, sent, report, (now - since) / len(ended))
+        self._hand_back(child, reversed(skipped))
+        return now
+
+    def _note_end(self, child: Child, batch: Batch, sent: Sent, report: str, seconds: float) -> None:
+        """The child has reported the end of a task, or the page tells of it."""
+        slot, attempt = sent.slot, batch.attempt
+        if attempt is not None and attempt.signalled:  # of this one: no other was with the child
+            self._conclude(child, slot, sent.lease, attempt, report)
+        else:
+            verdict = judge(slot.step, slot.outcome, None, self._options.requeue_crashed)
+            reason, record = _runner.parse_ending(report)
+            self._books.ended(Done(sent.lease, verdict, reason, child, slot, record), seconds)
+
+    def _allow(self, batch: Batch, seconds: float) -> None:
+        """The child says that its task has a timeout of its own."""
+        head = batch.speaker
+        if head is not None:
+            attempt = self._attempt_of(batch, head)
+            attempt.sent(time.monotonic())  # if it was not known to have begun
+            attempt.allow(seconds)
+
+    def _attempt_of(self, batch: Batch, head: Sent) -> Attempt:
+        options = self._options
+        return batch.attempt_of(head, lambda: Attempt(
+            time.monotonic(), provisional_timeout(options.default_timeout(head.lease.queue)), options.kill_timeout))
+
+    def _look_after(self, child: Child, batch: Batch, now: float) -> None:
+        """Does what is due. No signal is sent while other tasks are with the child: it might hit one of those."""
+        self._close_ended(child, batch)
+        head = batch.head
+        if head is None:
+            return
+        attempt = self._attempt_of(batch, head)
+        self._keep(head.slot, head.lease, attempt, now)
+        settles_at = batch.settles_at
+        if settles_at is not None:
+            if now >= settles_at:
+                self._hand_back(child, batch.settle())
+                if head.lease.ahead:
+                    head.lease.retry(now)  # renews it: so Redis learns that it has begun, and its loss would count
+        elif batch.crowded:
+            if now >= min(attempt.began + SLOW, attempt.deadline) or attempt.cause is not None or self._stop.wanted:
+                batch.revoke(now)
+        else:
+            self._signal_in_time(child, head.lease, attempt, now)
+
+    def _close_ended(self, child: Child, batch: Batch) -> None:
+        ended = batch.pop_ended()
+        while ended is not None:
+            self._note_end(child, batch, ended, '', SLOW)
+            ended = batch.pop_ended()
+
+    def _end_batch(self, child: Child, batch: Batch, cause: Optional[Cause]) -> None:
+        """The child is dead, or is to be killed for that cause."""
+        self._close_ended(child, batch)
+        self._hand_back(child, batch.close_others())
+        head = batch.head
+        if head is None:
+            self._children.bury(child)
+            return
+        attempt = self._attempt_of(batch, head)
+        if cause is not None:
+            attempt.end(time.monotonic(), cause, 0.0)
+        self._conclude(child, head.slot, head.lease, attempt, None)
+
+    def _batch_seconds_left(self, child: Child, batch: Batch) -> Optional[float]:
+        head, now = batch.head, time.monotonic()
+        if head is None:
+            return _ANSWERING
+        attempt = self._attempt_of(batch, head)
+        left = self._seconds_left(child, head.lease, attempt)
+        if batch.settles_at is not None:
+            until = batch.settles_at
+        elif batch.crowded:
+            until = attempt.began + SLOW
+        else:
+            return left
+        return max(0.0, min(until - now, math.inf if left is None else left))

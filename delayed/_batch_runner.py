@@ -1,0 +1,87 @@
+"""What runs inside a child that gets its tasks in batches: it reads and answers many at a time.
+
+Each message has one answer, in order: that the task has ended, or that it was not begun. Answers are written when
+nothing is left to run, or when they say more than that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import deque
+from typing import Any, List, Optional
+
+from ._limits import Limiter
+from ._orphan import Job
+from ._page import Step
+from ._runner import Runner, ending
+
+#: The answer for a task that was not begun: it was revoked, its lease may end, this process is to be replaced, or the
+#: monitor is dead.
+SKIPPED = b'S'
+
+
+class BatchRunner(Runner):
+    """Runs what has come, until it is told not to."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._slots = itertools.cycle(self._page.slots)
+        self._numbers = itertools.count(1)
+        self._waiting = self._orphan.waiting
+        self._answers: List[bytes] = []
+        self._jobs = deque(maxlen=len(self._page.slots))
+
+    def run(self, limiter: Optional[Limiter] = None) -> None:
+        self._pid, self._limiter = os.getpid(), limiter
+        job = self._next()
+        while job is not None:
+            self._jobs.append(job)
+            if self._may_begin(job):
+                self._run_task(job)
+                self._page.leaving = job.number == self._max_tasks or self._is_too_large()
+                self._answers.append(ending(job))
+            else:
+                job.skipped = True
+                self._answers.append(SKIPPED)
+            if job.reason and not self._flush():
+                break
+            job = self._next()
+        self._orphan.settle(self._jobs)
+
+    def _next(self) -> Optional[Job]:
+        """`None`: the task pipe has ended."""
+        while True:
+            try:
+                return self._waiting.popleft()
+            except IndexError:  # it is empty, or an orphan's thread took the last
+                if not self._flush() or not self._read():
+                    return None
+
+    def _read(self) -> bool:
+        """Blocks until there is a message, and takes all that have come."""
+        payload = self._reader.receive()
+        if payload is None:
+            return False
+        while payload is not None:
+            slot = next(self._slots)
+            slot.step = Step.RECEIVED
+            self._waiting.append(Job(payload, slot, number=next(self._numbers)))
+            payload = self._reader.next()
+        return True
+
+    def _may_begin(self, job: Job) -> bool:
+        """First it says that it begins, then it looks: so the monitor, which looks a while after it has revoked a task,
+        sees whether it has begun. (A processor may swap the two, but not for so long.)"""
+        self._page.begun = job.number
+        job.slot.began = now = time.monotonic()
+        wanted = job.number > self._page.revoked and now < job.slot.until
+        return wanted and not self._page.leaving and not self._orphan.alone
+
+    def _flush(self) -> bool:
+        return not self._answers or self._report(b'')
+
+    def _report(self, message: bytes) -> bool:
+        answers, self._answers = self._answers, []
+        return self._report_all([*answers, message] if message else answers)

@@ -1,0 +1,124 @@
+"""What a monitor knows of a batch; the page is a real one, and this test is the child."""
+
+import math
+
+import pytest
+
+from delayed._attempt import Attempt, State
+from delayed._batch import Batch, Sent
+from delayed._lease import Lease
+from delayed._page import Outcome, Page, Step
+
+
+@pytest.fixture
+def page():
+    return Page(4)
+
+
+@pytest.fixture
+def sent(page):
+    return [Sent(Lease(b'%d' % number, (b'1',), 15, 'h', 0), slot, number)
+            for number, slot in enumerate(page.slots[:3], 5)]
+
+
+@pytest.fixture
+def batch(page, sent):
+    return Batch(page, sent)
+
+
+def end(sent, outcome=Outcome.FINISHED):
+    sent.slot.outcome, sent.slot.step = outcome, Step.ENDED
+
+
+class TestAnAnswer:
+    def test_closes_the_first_open_one(self, batch, sent):
+        assert batch.head is sent[0] and batch.crowded
+        assert [batch.answer() for _ in range(3)] == sent
+        assert batch.answered and batch.head is None
+
+    def test_of_what_the_page_has_told_closes_nothing(self, batch, sent, page):
+        end(sent[0])
+        page.begun = 6
+        assert batch.pop_ended() is sent[0]
+        assert batch.speaker is None  # what comes next is about the one before
+        assert batch.answer() is None
+        assert batch.speaker is batch.head is sent[1]
+
+    def test_of_what_was_handed_back_closes_nothing(self, batch, sent, page):
+        page.begun = 5
+        batch.revoke(10.0)
+        assert batch.settle() == [sent[2], sent[1]]
+        assert [batch.answer() for _ in range(3)] == [sent[0], None, None]
+        assert batch.answered
+
+    def test_that_is_one_too_many_is_an_error(self, page):
+        with pytest.raises(IndexError):
+            Batch(page, []).answer()
+
+
+class TestThePage:
+    def test_says_nothing_while_the_handlers_may_run(self, batch, sent, page):
+        page.begun = 5
+        end(sent[0])
+        assert batch.pop_ended() is None
+        page.begun = 6
+        assert batch.pop_ended() is sent[0]
+        assert batch.pop_ended() is None
+
+    @pytest.mark.parametrize('outcome', [Outcome.UNREADABLE, Outcome.NOT_LOADABLE])
+    def test_does_not_have_the_reason_of_what_cannot_be_run(self, batch, sent, page, outcome):
+        end(sent[0], outcome)
+        page.begun = 6
+        assert batch.pop_ended() is None
+
+
+class TestRevoking:
+    def test_tells_the_child_at_once_and_settles_a_while_later(self, batch, page):
+        assert (page.revoked, batch.settles_at) == (0, None)
+        batch.revoke(10.0)
+        assert page.revoked == 7
+        assert 10.0 < batch.settles_at < 10.1
+
+    @pytest.mark.parametrize(('begun', 'left'), [(0, [5]), (5, [5]), (6, [5, 6]), (7, [5, 6, 7])])
+    def test_hands_back_what_has_not_begun_but_for_the_first(self, batch, sent, page, begun, left):
+        page.begun = begun
+        batch.revoke(10.0)
+        assert batch.settle() == [each for each in reversed(sent) if each.number not in left]
+        assert batch.settles_at is None
+        assert batch.crowded == (len(left) > 1)
+
+    def test_may_come_again(self, batch, sent, page):
+        page.begun = 6
+        batch.revoke(10.0)
+        batch.settle()
+        end(sent[0])
+        assert batch.pop_ended() is sent[0]
+        batch.revoke(20.0)
+        assert batch.settle() == []
+        assert batch.head is sent[1] and not batch.crowded
+
+    def test_with_a_death_leaves_the_first_alone(self, batch, sent, page):
+        page.begun = 6
+        assert batch.close_others() == [sent[2], sent[1]]
+        assert batch.head is sent[0]
+
+
+class TestTheAttempt:
+    def begin(self):
+        return Attempt(100.0, 60.0, 5.0)
+
+    def test_is_that_of_the_first_open_one_from_its_own_beginning(self, batch, sent):
+        attempt = batch.attempt_of(sent[0], self.begin)
+        assert attempt.state is State.SENDING
+        sent[0].slot.began = 103.0
+        assert batch.attempt_of(sent[0], self.begin) is attempt
+        assert (attempt.state, attempt.deadline) == (State.RUNNING, 163.0)
+        batch.answer()
+        assert batch.attempt_of(sent[1], self.begin) is not attempt
+
+
+def test_a_slot_holds_moments(page):
+    slot = page.slots[-1]
+    slot.tokens = (b'1' * 20,)
+    slot.until, slot.began = math.inf, 12.5
+    assert (slot.until, slot.began, slot.tokens, slot.step) == (math.inf, 12.5, (b'1' * 20,), Step.IDLE)
