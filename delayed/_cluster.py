@@ -21,8 +21,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from . import _redis
-from ._redis import HELD_SOCKET_TIMEOUT, Caller
+from . import _pooled
+from ._pooled import HELD_SOCKET_TIMEOUT
+from ._redis import Caller, Unavailable, calling_all
 from ._scripts import Argument
 
 #: For so many seconds a producer bears that its slot is on its way to another node, or that the cluster elects one.
@@ -82,12 +83,12 @@ class ClusterCaller(Caller):
                 raise problem
             self._pause(problem, failures)
 
-    def at_node(self, key: str) -> Tuple[_redis.HeldCaller, Caller]:
+    def at_node(self, key: str) -> Tuple[_pooled.HeldCaller, Caller]:
         """Of one that is held: callers to the node that has the slot as far as is known, by a connection of its own,
         and by one of the client's."""
         node = self._find(('', key))
         held = self._caller(node)
-        assert isinstance(held, _redis.HeldCaller)
+        assert isinstance(held, _pooled.HeldCaller)
         return held, self._through_pool(node)
 
     def lost(self) -> None:
@@ -104,13 +105,13 @@ class ClusterCaller(Caller):
         if not self._held:
             return self._through_pool(node)
         if node.name not in self._callers:
-            self._callers[node.name] = _redis.HeldCaller(self._conn.get_redis_connection(node))
+            self._callers[node.name] = _pooled.HeldCaller(self._conn.get_redis_connection(node))
         return self._callers[node.name]
 
     def _through_pool(self, node: Any) -> Caller:
         client = self._conn.get_redis_connection(node)
         if client not in self._pooled:
-            self._pooled = {client: _redis.PooledCaller(client)}  # the slot has one node at a time
+            self._pooled = {client: _pooled.PooledCaller(client)}  # the slot has one node at a time
         return self._pooled[client]
 
     def _known(self, error: Any) -> Any:
@@ -130,7 +131,7 @@ class ClusterCaller(Caller):
 
     def _refresh(self) -> None:
         """Has the client ask the cluster which node has which slot."""
-        with contextlib.suppress(*_redis.Unavailable):  # then it goes by what it knew
+        with contextlib.suppress(*Unavailable):  # then it goes by what it knew
             self._conn.nodes_manager.initialize()
 
     def _socket_timeout(self) -> Optional[float]:
@@ -146,13 +147,13 @@ class ClusterCaller(Caller):
         self._callers.clear()
 
     def forgetter(self) -> Callable[[], None]:
-        return _redis.calling_all([caller.forgetter() for caller in self._callers.values()])
+        return calling_all([caller.forgetter() for caller in self._callers.values()])
 
 
 def caller(conn: Any) -> Caller:
     """Returns the best caller that `conn` allows."""
     plain = getattr(type(conn), 'execute_command', None) is redis.RedisCluster.execute_command
-    return ClusterCaller(conn) if plain else _redis.caller(conn)
+    return ClusterCaller(conn) if plain else _pooled.caller(conn)
 
 
 def _repetitions(conn: Any) -> int:

@@ -14,7 +14,8 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
 from delayed import _scripts
-from delayed._redis import HeldCaller, PooledCaller, Unavailable, caller, check_client
+from delayed._pooled import HeldCaller, PooledCaller, caller
+from delayed._redis import Unavailable, check_client
 from delayed.embedded import EmbeddedRedis, find_server
 from delayed.errors import InvalidArgument, ServerNotFound, WrongType
 from delayed.queue import Queue
@@ -482,7 +483,7 @@ class TestAHeldConnection:
             held.let_go()
 
     def test_is_not_waited_on_for_ever(self, proxy, redis_server, monkeypatch):
-        monkeypatch.setattr('delayed._redis.HELD_SOCKET_TIMEOUT', 0.3)
+        monkeypatch.setattr('delayed._pooled.HELD_SOCKET_TIMEOUT', 0.3)
         held = caller(proxy.client(socket_timeout=None)).hold()
         proxy.drop('INCR')
         with pytest.raises(redis.TimeoutError):

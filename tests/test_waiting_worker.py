@@ -82,7 +82,7 @@ class TestAWait:
     @pytest.mark.parametrize('fault', ['cut', 'drop'])
     def test_whose_reply_is_lost_has_taken_one_task_which_is_found(
             self, proxy, queue, conn, source_of, monkeypatch, words, fault):
-        monkeypatch.setattr('delayed._redis.HELD_SOCKET_TIMEOUT', 1.5)
+        monkeypatch.setattr('delayed._pooled.HELD_SOCKET_TIMEOUT', 1.5)
         for _ in range(2):
             queue.enqueue(task('run'))
         source = source_of(proxy.client())

@@ -6,7 +6,7 @@ import pytest
 import redis
 from redis.exceptions import TryAgainError
 
-from delayed import _redis, _scripts
+from delayed import _pooled, _scripts
 from delayed._cluster import ClusterCaller
 from delayed.errors import InvalidArgument
 from delayed.queue import Queue
@@ -96,7 +96,7 @@ class TestACallWhoseReplyIsLost:
 
 def lose_reply(monkeypatch, script):
     """The next time that this script has run, its reply does not arrive. Returns a list of what was lost."""
-    exchange, lost = _redis._exchange, []
+    exchange, lost = _pooled.exchange, []
 
     def losing(connection, request, *args):
         reply = exchange(connection, request, *args)
@@ -106,7 +106,7 @@ def lose_reply(monkeypatch, script):
             raise redis.ConnectionError('lost on purpose')
         return reply
 
-    monkeypatch.setattr(_redis, '_exchange', losing)
+    monkeypatch.setattr(_pooled, 'exchange', losing)
     return lost
 
 
