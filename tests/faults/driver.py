@@ -68,12 +68,13 @@ def work(spec):
     points.report_to(spec['points'], spec['worker'])
     conn = redis.Redis(**spec['client'])
     queue = Queue(spec['name'], conn, **spec['queue'])
-    subject = getattr(worker, spec['class'])(queue, success_handler=tasks.succeeded, error_handler=tasks.failed,
+    queues = {Queue('empty', conn): 1, queue: 2} if spec['several'] else queue
+    subject = getattr(worker, spec['class'])(queues, success_handler=tasks.succeeded, error_handler=tasks.failed,
                                              **spec['options'])
     if spec['ahead'] is not None:
         _books.Pace.brisk = property(lambda pace: spec['ahead'] and pace.backlog)  # however fast the machine is
         _books.SLOW = spec['slow'] or _books.SLOW
-        points.install(subject, conn.connection_pool.connection_class, spec['half'])
+        points.install(subject, spec['half'])
     subject.run()
 
 

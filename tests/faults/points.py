@@ -1,7 +1,7 @@
 """Points that a worker passes on a task's way: it tells the test of each, and goes on when the test lets it.
 
 So the test knows exactly how far a worker is, and can do to it, or to Redis, what it likes meanwhile. The product
-knows nothing of this: `install` wraps redis-py's connections and a few of the product's internals, in the test's own
+knows nothing of this: `install` wraps a few of the product's internals, in the test's own
 processes. A point has a role (monitor, child, or the name of a worker that is not looked at so closely), a name, and
 the tasks that it is about.
 """
@@ -14,7 +14,7 @@ import re
 import socket
 import threading
 
-from delayed import _channel, _page, _runner, _scripts
+from delayed import _channel, _page, _redis, _runner, _scripts
 
 _TASK = re.compile(rb'task-(\w)')
 _SCRIPTS = {name: script.name for script in _scripts.ALL for name in (script.sha, script.source)}
@@ -77,13 +77,13 @@ def report_to(path, worker):
     _reporter.path, _reporter.worker = path, worker
 
 
-def install(worker, connection_class, half=None):
+def install(worker, half=None):
     """Makes points of what `worker` does in this process and its children. `half`: the task whose payload is to stay
     half sent until the test lets go."""
     _reporter.monitor = os.getpid()
     _reporter.noted_child = lambda: worker._child_pid
     _wrap_fork()
-    _wrap_connection(connection_class)
+    _wrap_calls()
     _wrap_writer(half)
     _wrap_reader()
     _wrap_slot()
@@ -105,33 +105,43 @@ def _wrap_fork():
     os.fork = forking
 
 
-def _wrap_connection(cls):
+def _wrap_calls():
     """Before each call to Redis, and after its reply was read."""
-    send_command, read_response = cls.send_command, cls.read_response
+    exchange = _redis._exchange
 
-    def send(self, *args, **kwargs):
-        name = _call_name(args)
+    def exchanging(connection, request, *args, **kwargs):
+        sent = _unpacked(request) if isinstance(request, bytes) else request
+        name = _call_name([part.decode('utf-8', 'replace') if isinstance(part, bytes) else part for part in sent])
         if name is not None:
-            reach('before ' + name, _tasks_in(args))
-        result = send_command(self, *args, **kwargs)
-        self.called = name, args  # now: to connect sends and reads, too
-        return result
-
-    def read(self, *args, **kwargs):
-        (name, command), self.called = getattr(self, 'called', (None, ())), (None, ())
-        reply = read_response(self, *args, **kwargs)
+            reach('before ' + name, _tasks_in(sent))
+        reply = exchange(connection, request, *args, **kwargs)
         if name is not None:
-            reach('after ' + name, _tasks_in((command, reply)))
+            reach('after ' + name, _tasks_in((sent, reply)))
         return reply
 
-    cls.send_command, cls.read_response = send, read
+    _redis._exchange = exchanging
+
+
+def _unpacked(request):
+    """The parts of a request as it goes to Redis: `*2\\r\\n$4\\r\\nLLEN\\r\\n$7\\r\\ndefault\\r\\n`."""
+    parts, at = [], request.index(b'\r\n') + 2
+    while at < len(request):
+        end = request.index(b'\r\n', at)
+        start, size = end + 2, int(request[at + 1:end])
+        parts.append(request[start:start + size])
+        at = start + size + 2
+    return parts
 
 
 def _call_name(args):
     if args[0] not in ('EVALSHA', 'EVAL'):
         return 'BLPOP' if args[0] == 'BLPOP' else None
     name = _SCRIPTS[args[1]]
-    return 'take ' + args[3 + int(args[2])] if name == 'dequeue' else name
+    arguments = args[3 + int(args[2]):]
+    if name == 'advance_any':  # of a worker with several queues, which does both by it
+        done, begun, mode, holder = (arguments[index] for index in (0, 2, 4, 6))
+        return 'advance' if done or begun or holder.startswith('?') else 'take ' + mode
+    return 'take ' + arguments[0] if name == 'dequeue' else name
 
 
 def _tasks_in(value):

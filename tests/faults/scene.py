@@ -46,7 +46,7 @@ class Scene:
         self.outlasting = 1.3 * self.lease  # seconds that outlast worker A's lease
         #: Whether the machine stood still for so long that a living worker may have lost a lease.
         self.slow = False
-        self._class = cell.worker
+        self._class, self._several = cell.worker, cell.several
         self._directory = tempfile.mkdtemp(dir=lane.directory)
         self._journal = os.path.join(self._directory, 'journal')
         self._output = os.path.join(self._directory, 'output')
@@ -118,6 +118,7 @@ class Scene:
         running is one. `slow`: from when on, in seconds, it holds none behind one that runs."""
         spec = {
             'worker': worker, 'class': self._class, 'name': 'faults', 'queue': self._queue_options,
+            'several': self._several,
             'options': {**WORKER, 'lease': self._others_lease, **options},
             'journal': self._journal, 'output': self._output,
             'points': os.path.join(self._directory, 'points'), 'half': half, 'ahead': ahead, 'slow': slow,

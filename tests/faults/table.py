@@ -102,9 +102,11 @@ class Cell:
     fault: Fault
     worker: str
     expectation: str
+    several: bool = False  # whether the workers have another queue beside, which is empty
 
     def __str__(self):
-        return '%s: %s, %s' % (self.worker[:-len('Worker')].lower(), self.step.name, self.fault.name)
+        return '%s%s: %s, %s' % (self.worker[:-len('Worker')].lower(), ' with several queues' if self.several else '',
+                                 self.step.name, self.fault.name)
 
 
 def rows():

@@ -3,6 +3,7 @@
 The ordinary run tries every eleventh cell; `pytest -m faults tests/faults`, or `make faults`, tries all.
 """
 
+import dataclasses
 import os
 import sys
 
@@ -18,6 +19,7 @@ from .table import cells, rows
 
 LANES = 12  # cells wait far more than they work
 CELLS = cells()
+SEVERAL = [dataclasses.replace(cell, several=True) for cell in CELLS]
 
 
 @pytest.fixture(scope='module')
@@ -43,8 +45,12 @@ if sys.platform == 'linux':  # states of processes are read from /proc
     def test_holds_at(crew, cell):
         check(crew, cell)
 
+    @pytest.mark.parametrize('cell', SEVERAL[5::71], ids=str)
+    def test_holds_with_several_queues_at(crew, cell):
+        check(crew, cell)
+
     @pytest.mark.faults
-    @pytest.mark.parametrize('cell', CELLS, ids=str)
+    @pytest.mark.parametrize('cell', [*CELLS, *SEVERAL], ids=str)
     def test_each_holds_at(crew, cell):
         check(crew, cell)
 
