@@ -15,7 +15,7 @@ import sys
 
 import redis
 
-from delayed import _books, logger, worker
+from delayed import _books, _source, logger, worker
 from delayed.queue import Queue
 
 from . import points, tasks
@@ -74,6 +74,8 @@ def work(spec):
     if spec['ahead'] is not None:
         _books.Pace.brisk = property(lambda pace: spec['ahead'] and pace.backlog)  # however fast the machine is
         _books.SLOW = spec['slow'] or _books.SLOW
+        _source._UNHURRIED_LEASE = 0 if spec['together'] else float('inf')
+        _books._UNHURRIED = 0 if spec['together'] else _books._UNHURRIED
         points.install(subject, spec['half'])
     subject.run()
 

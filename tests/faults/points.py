@@ -1,9 +1,8 @@
 """Points that a worker passes on a task's way: it tells the test of each, and goes on when the test lets it.
 
 So the test knows exactly how far a worker is, and can do to it, or to Redis, what it likes meanwhile. The product
-knows nothing of this: `install` wraps a few of the product's internals, in the test's own
-processes. A point has a role (monitor, child, or the name of a worker that is not looked at so closely), a name, and
-the tasks that it is about.
+knows nothing of this: `install` wraps a few of the product's internals, in the test's own processes. A point has a role
+(monitor, child, or the name of a worker that is not looked at so closely), a name, and the tasks that it is about.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 import socket
 import threading
 
-from delayed import _channel, _page, _redis, _runner, _scripts
+from delayed import _channel, _page, _pooled, _runner, _scripts
 
 _TASK = re.compile(rb'task-(\w)')
 _SCRIPTS = {name: script.name for script in _scripts.ALL for name in (script.sha, script.source)}
@@ -107,7 +106,7 @@ def _wrap_fork():
 
 def _wrap_calls():
     """Before each call to Redis, and after its reply was read."""
-    exchange = _redis._exchange
+    exchange, wait_and_run = _pooled.exchange, _pooled.HeldCaller.wait_and_run
 
     def exchanging(connection, request, *args, **kwargs):
         sent = _unpacked(request) if isinstance(request, bytes) else request
@@ -119,7 +118,13 @@ def _wrap_calls():
             reach('after ' + name, _tasks_in((sent, reply)))
         return reply
 
-    _redis._exchange = exchanging
+    def waiting_and_running(self, *args):
+        reach('before wait and take', ())
+        reply = wait_and_run(self, *args)
+        reach('after wait and take', _tasks_in(reply))
+        return reply
+
+    _pooled.exchange, _pooled.HeldCaller.wait_and_run = exchanging, waiting_and_running
 
 
 def _unpacked(request):

@@ -41,6 +41,8 @@ class Scene:
 
     def __init__(self, lane, cell, pace=1):
         self.lane = lane
+        self._together = cell.step.together
+        pace *= 3 if self._together else 1  # with shorter leases it would not wait for a second
         self.lease, self._others_lease = cell.fault.lease * pace, LEASE * pace
         self.timeout = cell.step.timeout * pace  # of tasks that name none
         self.outlasting = 1.3 * self.lease  # seconds that outlast worker A's lease
@@ -113,7 +115,8 @@ class Scene:
 
     # --- workers
 
-    def start(self, worker, through_proxy=False, half=None, ahead=None, slow=None, **options):
+    def start(self, worker, through_proxy=False, half=None, ahead=None, slow=None,
+              **options):
         """Starts worker A or B. `ahead`: whether it takes tasks ahead; makes points of its steps. None: only its tasks'
         running is one. `slow`: from when on, in seconds, it holds none behind one that runs."""
         spec = {
@@ -122,6 +125,7 @@ class Scene:
             'options': {**WORKER, 'lease': self._others_lease, **options},
             'journal': self._journal, 'output': self._output,
             'points': os.path.join(self._directory, 'points'), 'half': half, 'ahead': ahead, 'slow': slow,
+            'together': self._together,
             'client': dict(socket_timeout=0.5, **(
                 {'host': self.lane.proxy.host, 'port': self.lane.proxy.port} if through_proxy
                 else {'unix_socket_path': self.lane.server.socket_path})),

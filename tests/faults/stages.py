@@ -19,6 +19,7 @@ def child(name, task='T'):
 
 RUNNING = child('running')
 LOOK, WAIT = monitor('before take ready', None), monitor('before BLPOP', None)
+WAIT_AND_TAKE = monitor('before wait and take', None)
 
 
 def finds_it(scene, step):
@@ -39,6 +40,13 @@ def waits_for_it(scene, step):
     _run_one(scene, WAIT)
     _enqueue(scene, 'TF')
     _pass(scene, step, WAIT)
+
+
+def waits_to_take_it(scene, step):
+    """A is about to wait, and to take what comes, when T comes."""
+    _run_one(scene, WAIT_AND_TAKE)
+    _enqueue(scene, 'TF')
+    _pass(scene, step, WAIT_AND_TAKE)
 
 
 def waits_in_vain(scene, step):

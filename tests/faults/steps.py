@@ -23,6 +23,7 @@ class Step:
     alone: whether the monitor is dead already.
     childless: whether the child is dead already.
     timeout: the task's, in seconds.
+    together: whether the worker sends what takes the task along with the wait for it, as it does with longer leases.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Step:
     alone: bool = False
     childless: bool = False
     timeout: float = 20
+    together: bool = False
 
     @property
     def calls(self):
@@ -59,6 +61,9 @@ STEPS = [
     Step('about to look for a task without notification', WAITING, monitor('before take anyway', None),
          stages.waits_in_vain),
     Step('took it without notification', DEQUEUED, monitor('after take anyway'), stages.waits_in_vain),
+    Step('about to wait for it and take it at once', WAITING, stages.WAIT_AND_TAKE, stages.waits_to_take_it,
+         together=True),
+    Step('waited for it and took it', DEQUEUED, monitor('after wait and take'), stages.waits_to_take_it, together=True),
     Step('about to release the one before and take it', WAITING, monitor('before advance', 'W'), stages.has_another),
     Step('released the one before and took it', DEQUEUED, monitor('after advance'), stages.has_another),
     Step('about to take it ahead', WAITING, monitor('before advance', None), stages.takes_it_ahead, BEFORE_RUNS),

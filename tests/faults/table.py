@@ -28,6 +28,8 @@ popped its notification                            once   once    once   once   
 took it by its notification                        once   once    once   once   once    once   once      once   again  once   -
 about to look for a task without notification      once   once    once   once   once    once   once      once   once   once   once
 took it without notification                       once   once    once   once   once    once   once      once   again  once   -
+about to wait for it and take it at once           once   once    once   once   once    once   once      once   once   once   once
+waited for it and took it                          once   once    once   once   once    once   once      once   again  once   -
 about to release the one before and take it        once   once    once   once   once    once   once      once   once   once   once
 released the one before and took it                once   once    once   once   once    once   once      once   again  once   -
 about to take it ahead                             once   once    once   once   once    once   once      once   once   once   once
