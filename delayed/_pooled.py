@@ -165,8 +165,10 @@ class HeldCaller(Caller):
             return connection.read_response(disable_decoding=True)
         except NoScriptError:
             return self.command('EVAL', script.source, *numbered[1:])
-        except BaseException:  # be it an error that Redis has told: another reply may still be under way
+        except BaseException as error:  # be it one that Redis has told: another reply may still be under way
             connection.disconnect()
+            if isinstance(error, ResponseError):
+                raise explained(error, script) from None
             raise
 
     def _socket_timeout(self) -> Optional[float]:
