@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import delayed.logger
-from delayed import _scripts
+from delayed import _producer, _scripts
 from delayed._ledger import MOST_BYTES, MOST_TASKS
 from delayed._producer import Producer
 from delayed.errors import NotAllEnqueued, NotPicklable, WrongType
@@ -452,6 +452,7 @@ class TestASignalWhoseHandlerRaisesJustAfterTheReply:
             monkeypatch.undo()
             raise KeyboardInterrupt
 
+        monkeypatch.setattr(_producer, '_known', {})  # who has enqueued before may be told that its ids are forgotten
         monkeypatch.setattr(Producer, 'answered', interrupt)
 
     def test_leaves_the_task_its_id_and_a_repetition_adds_it_once(self, conn, interrupted):

@@ -20,7 +20,7 @@ from model.search import Search  # noqa: E402
 #: A search that goes on for longer than this is broken off; that happens to the longest of the long ones alone.
 MOST_WORLDS = 300_000
 LONG = os.environ.get('DELAYED_MODEL') == 'long'
-SETTINGS = settings(deadline=None, derandomize=not LONG, max_examples=3000 if LONG else 50,
+SETTINGS = settings(deadline=None, derandomize=not LONG, max_examples=3000 if LONG else 25,
                     stateful_step_count=60, suppress_health_check=list(HealthCheck), print_blob=True)
 
 

@@ -68,7 +68,8 @@ def set_clock(conn, monkeypatch):
             source = script.source.replace(
                 "local time = redis.call('time')",
                 "local time = redis.call('time')\n    time[1] = time[1] + (redis.call('get', 'seconds_ahead') or 0)")
-            assert source != script.source
+            if source == script.source:
+                continue  # it asks for no time
             changed = _scripts.Script(script.name, source, conn.script_load(source))
             monkeypatch.setattr(_scripts, name, changed)
     return lambda seconds: conn.set('seconds_ahead', seconds)
