@@ -24,6 +24,8 @@ from .logger import logger
 
 #: When all is known, and the child has but to say so, it is asked whether it lives so often, in seconds.
 _ANSWERING = 0.5
+#: How long a child may take to begin with a batch before the others wait for somebody else, in seconds: it may be new.
+_STARTING = 1.0
 
 
 class BatchMonitor(Monitor):
@@ -38,8 +40,10 @@ class BatchMonitor(Monitor):
         super().__init__(source, options, *args)
 
     def _open_books(self) -> Books:
+        children, prefetch = self._children, self._options.prefetch
+        # What its child may not run any more would wait again, behind the batch that is in hand by then.
         self._batch_books = BatchBooks(self._batch_source, self._options.sweep_interval, self._stop, self._wakeup.wait,
-                                       self._children.part, self._options.prefetch)
+                                       children.part, lambda: min(prefetch, children.room))
         return self._batch_books
 
     def _attempt(self, lease: Lease) -> None:
@@ -181,10 +185,15 @@ class BatchMonitor(Monitor):
                 if head.lease.ahead:
                     head.lease.retry(now)  # renews it: so Redis learns that it has begun, and its loss would count
         elif batch.crowded:
-            if now >= min(attempt.began + SLOW, attempt.deadline) or attempt.cause is not None or self._stop.wanted:
+            is_slow = now >= min(self._slow_at(head, attempt), attempt.deadline)
+            if is_slow or attempt.cause is not None or self._stop.wanted:
                 batch.revoke(now)
         else:
             self._signal_in_time(child, head.lease, attempt, now)
+
+    @staticmethod
+    def _slow_at(head: Sent, attempt: Attempt) -> float:
+        return attempt.began + (SLOW if head.slot.began else _STARTING)
 
     def _close_ended(self, child: Child, batch: Batch) -> None:
         ended = batch.pop_ended()
@@ -214,7 +223,7 @@ class BatchMonitor(Monitor):
         if batch.settles_at is not None:
             until = batch.settles_at
         elif batch.crowded:
-            until = attempt.began + SLOW
+            until = self._slow_at(head, attempt)
         else:
             return left
         return max(0.0, min(until - now, math.inf if left is None else left))

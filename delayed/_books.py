@@ -87,6 +87,8 @@ class Books:
 
     def next(self) -> Optional[Lease]:
         """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
+        if self._hand is not None and any(done.verdict is Verdict.HAND_BACK for done in self._unsettled):
+            self._put_back()  # it was enqueued behind those, and is to stay there
         if self._hand is None:
             self._fetch()
         if self._hand is not None and (self._stop.wanted or time.monotonic() >= self._hand.due):
@@ -179,7 +181,7 @@ class Books:
     def _put_back(self) -> None:
         """The next task waits again, as soon as Redis is told."""
         if self._hand is not None:
-            self._unsettled.append(Done(self._hand, Verdict.HAND_BACK))
+            self._unsettled.appendleft(Done(self._hand, Verdict.HAND_BACK))  # those taken before go in front of it
             self._hand = None
 
     def _postpone(self, error: Exception) -> float:

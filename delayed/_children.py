@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from typing import Callable, List, Optional, Tuple
 
@@ -52,6 +53,14 @@ class Children:
             self._parting.append(self._current)
             self._current = None
             self._note_pid(None)
+
+    @property
+    def room(self) -> int:
+        """How many tasks the current child may still get, or if that is none, the next one."""
+        if self._max_tasks is None:
+            return sys.maxsize
+        left = self._max_tasks - (self._current.tasks if self._current is not None else 0)
+        return left if left > 0 else self._max_tasks
 
     def _is_through(self, child: Optional[Child]) -> bool:
         return child is not None and self._max_tasks is not None and child.tasks >= self._max_tasks

@@ -61,11 +61,12 @@ class BatchBooks(Books):
     """The same, with a batch in hand instead of a single task: its first is the next task, `rest` are the others."""
 
     def __init__(self, source: BatchSource, sweep_interval: Optional[float], stop: Stop, wait: Callable[[float], None],
-                 part: Callable[[Child], None], prefetch: int) -> None:
+                 part: Callable[[Child], None], most: Callable[[], int]) -> None:
+        """most: how many tasks the next batch may have."""
         super().__init__(source, sweep_interval, stop, wait, self._part_at_last)
         self._part_child = part
         self._batches = source
-        self._prefetch = prefetch
+        self._most = most
         self._size = 1
         self._rest: List[Lease] = []
         self._most_joined = MOST_AT_ONCE
@@ -86,10 +87,10 @@ class BatchBooks(Books):
         return rest
 
     def _put_back(self) -> None:
-        for lease in reversed(self._rest):  # each goes in front of the one before
-            self._unsettled.append(Done(lease, Verdict.HAND_BACK))
-        self._rest = []
         super()._put_back()
+        for lease in self._rest:  # each goes in front of the one behind it
+            self._unsettled.appendleft(Done(lease, Verdict.HAND_BACK))
+        self._rest = []
 
     def _advance(self, begun: Optional[Lease]) -> Optional[Lease]:
         done = list(self._unsettled)
@@ -104,5 +105,5 @@ class BatchBooks(Books):
         its loss counts."""
         pace = self._pace
         worth = int(_WORTH / max(pace.seconds, 1e-6)) if pace.brisk else 1
-        self._size = max(1, min(worth, self._size * 2, self._prefetch))
+        self._size = max(1, min(worth, self._size * 2, self._most()))
         return self._size

@@ -50,7 +50,7 @@ class TestABatch:
     def test_grows_with_tasks_that_prove_short(self, queue, conn):
         source = BatchSource(queue, 15, 3)
         source.open()
-        books = BatchBooks(source, None, Stop(), lambda seconds: None, lambda child: None, 8)
+        books = BatchBooks(source, None, Stop(), lambda seconds: None, lambda child: None, lambda: 8)
         for _ in range(40):
             queue.enqueue(task('run'))
         sizes = []
@@ -103,7 +103,6 @@ class TestABatch:
         lab.drain(told(PreforkedWorker, own, prefetch=10), own, task('run'), task('run'))
         assert lab.reports('released') == [[1], [2], [3]]
         assert 'prefetch has no effect' in lab.log('WARNING')[0]
-
 
     def test_ends_where_a_child_has_run_as_many_as_it_may(self, lab, queue, conn, worker):
         lab.drain(worker(max_tasks=4), queue, *(task('where') for _ in range(11)))

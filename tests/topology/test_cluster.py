@@ -18,6 +18,8 @@ from workers import told
 
 from .load import start
 
+pytestmark = pytest.mark.faults  # a fleet of servers is costly: with the long part
+
 NAME = '{tests}'
 
 

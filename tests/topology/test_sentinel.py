@@ -13,6 +13,8 @@ from waiting import wait_until
 
 from .load import start
 
+pytestmark = pytest.mark.faults  # a fleet of servers is costly: with the long part
+
 
 @pytest.fixture
 def queue(watched):
