@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from typing import Optional
 
 from . import _fds
@@ -26,6 +27,11 @@ class Wakeup:
             os.write(self._write_fd, b'w')
         except (BlockingIOError, OSError):
             pass  # full: it is awake; closed: nobody waits any more
+
+    def heed_signals(self) -> int:
+        """Of a program's own main thread: from now on each signal that has a handler wakes, even one that comes just
+        before the wait begins, when Python runs no handler any more. Returns what `signal.set_wakeup_fd` replaced."""
+        return signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
     def drain(self) -> None:
         try:
