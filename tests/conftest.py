@@ -63,6 +63,14 @@ def conn(redis_server):
         yield client
 
 
+@pytest.fixture
+def proxy(redis_server, conn):
+    """Stands before a real server that holds no data."""
+    from proxy import CuttingProxy
+    with CuttingProxy(redis_server.socket_path) as proxy:
+        yield proxy
+
+
 @pytest.fixture(params=['real', 'fake'])
 def real_or_fake(request):
     """A client of a real server, then one of fakeredis; neither holds data."""

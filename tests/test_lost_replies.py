@@ -11,15 +11,7 @@ from redis.retry import Retry
 
 from delayed import _scripts
 from delayed.queue import Queue
-from proxy import CuttingProxy
 from queues import keys, lose, payload_of, task_of, waiting
-
-
-@pytest.fixture
-def proxy(redis_server, conn):
-    with CuttingProxy(redis_server.socket_path) as proxy:
-        yield proxy
-
 
 #: What a request begins with.
 ENQUEUE, RESERVE = (('EVALSHA', script.sha) for script in (_scripts.ENQUEUE, _scripts.RESERVE))

@@ -11,12 +11,6 @@ from protocols import PROTOCOLS
 from proxy import CuttingProxy
 
 
-@pytest.fixture
-def proxy(redis_server, conn):
-    with CuttingProxy(redis_server.socket_path) as proxy:
-        yield proxy
-
-
 @pytest.fixture(params=PROTOCOLS, ids=str)
 def client(request, proxy):
     return proxy.client(**request.param, retry=Retry(NoBackoff(), 0), socket_timeout=0.3)

@@ -21,7 +21,6 @@ from delayed.errors import InvalidArgument, ServerNotFound, WrongType
 from delayed.queue import Queue
 from delayed.task import Task
 from protocols import PROTOCOLS
-from proxy import CuttingProxy
 from waiting import DEADLINE, wait_until
 
 NEVER = Retry(NoBackoff(), 0)
@@ -38,12 +37,6 @@ class Counting(redis.Redis):
     def execute_command(self, *args, **options):
         self.commands += 1
         return super().execute_command(*args, **options)
-
-
-@pytest.fixture
-def proxy(redis_server, conn):
-    with CuttingProxy(redis_server.socket_path) as proxy:
-        yield proxy
 
 
 @pytest.fixture

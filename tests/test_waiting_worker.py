@@ -9,14 +9,7 @@ from delayed._source import Source
 from delayed.queue import Queue
 from delayed.task import Task
 from delayed.worker import PreforkedWorker
-from proxy import CuttingProxy
 from workers import remains, task, told
-
-
-@pytest.fixture
-def proxy(redis_server, conn):
-    with CuttingProxy(redis_server.socket_path) as proxy:
-        yield proxy
 
 
 @pytest.fixture
