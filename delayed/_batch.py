@@ -68,9 +68,14 @@ class Batch:
         """When to look which of the tasks that were revoked have begun."""
         return None if self._revoked_at is None else self._revoked_at + _SETTLING
 
-    def answer(self) -> Optional[Sent]:
-        """The child has answered the next message. Returns its task if it was open until now. Raises `IndexError` for
+    def agrees(self, skipped: bool) -> bool:
+        """Whether the page agrees with the next answer, that its task has ended or was skipped. Raises `IndexError` for
         an answer that nobody waits for."""
+        step = self._sent[self._answered].slot.step
+        return step is (Step.RECEIVED if skipped else Step.ENDED)
+
+    def answer(self) -> Optional[Sent]:
+        """The child has answered the next message. Returns its task if it was open until now."""
         index, self._answered = self._answered, self._answered + 1
         sent = self._sent[index]
         if not self._closed <= index < self._end:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import select
-import signal
 import struct
 import time
 from typing import Any, Iterable, List, Optional, Tuple
@@ -65,6 +64,8 @@ class BatchMonitor(Monitor):
         except BaseException:
             self._end_batch(child, batch, Cause.HANDED_BACK)
             raise
+        if batch.answered:
+            self._end_if_out_of_step(child)
         self._children.ended()
 
     @staticmethod
@@ -128,6 +129,8 @@ class BatchMonitor(Monitor):
             while message is not None:
                 if message[:1] == _runner.TIMEOUT:
                     self._allow(batch, _runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                elif not batch.agrees(message[:1] == SKIPPED):
+                    logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
                 else:
                     kind, sent = message[:1], batch.answer()
                     if sent is not None and kind == SKIPPED:
@@ -136,9 +139,7 @@ class BatchMonitor(Monitor):
                         ended.append((sent, message[1:].decode('utf-8', 'replace')))
                 message = child.reader.next()
         except (IndexError, ValueError, struct.error) as error:
-            logger.error('the task of child %d wrote into our pipe (%s): ending it', child.pid, error)
-            child.signal(signal.SIGKILL)
-            child.reader.drop()
+            self._end_scribbler(child, error)
         if not ended and not skipped:
             return since
         now = time.monotonic()

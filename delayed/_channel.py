@@ -75,6 +75,11 @@ class Reader:
         del received[:end]
         return message
 
+    @property
+    def holds_part(self) -> bool:
+        """Whether something was read of a message that `next` has not returned."""
+        return bool(self._received)
+
     def drop(self) -> None:
         """Forgets what was read: it makes no sense."""
         self._received.clear()

@@ -155,9 +155,6 @@ class Monitor:
 
     def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
         """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""
-        if report is not None and slot.step is not Step.ENDED:
-            logger.error('the task of child %d wrote into our pipe: ending it', child.pid)
-            report = None
         exited = outcome = None
         if report is None or attempt.signalled:
             exited = child.kill()
@@ -168,6 +165,8 @@ class Monitor:
         if outcome is not None and verdict is Verdict.LOSE:
             record = outcome.to_json()
         self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)
+        if exited is None:
+            self._end_if_out_of_step(child)
         self._children.ended()
         if exited is not None and outcome is not None:
             self._mourn(child, slot.step, lease, verdict, exited, outcome)
@@ -182,16 +181,16 @@ class Monitor:
 
     def _watch(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt) -> Optional[str]:
         """Waits until the child reports the task's end, and returns what it says of it; `None`: it died without."""
-        report = self._receive(child, attempt)  # a short task has ended while Redis was asked
+        report = self._receive(child, slot, attempt)  # a short task has ended while Redis was asked
         if report is not None:
             return report
         poll = self._poll_of(child)
         while True:
             poll.poll(milliseconds(self._seconds_left(child, lease, attempt)))
             self._wakeup.drain()
-            report = self._receive(child, attempt, poll)  # it counts even if the child died right after it
+            report = self._receive(child, slot, attempt, poll)  # it counts even if the child died right after it
             if report is None and child.reap() is not None:
-                return self._receive(child, attempt, poll)
+                return self._receive(child, slot, attempt, poll)
             if report is not None:
                 return report
             if child.writer.pending:
@@ -231,21 +230,36 @@ class Monitor:
             until = min(until, now + _BLIND_INTERVAL)
         return None if until == math.inf else max(0.0, until - now)
 
-    def _receive(self, child: Child, attempt: Attempt, poll: Optional[select.poll] = None) -> Optional[str]:
+    def _receive(self, child: Child, slot: Slot, attempt: Attempt,
+                 poll: Optional[select.poll] = None) -> Optional[str]:
         """Returns what the child reports of the task's end, if it does."""
         self._fill(child, poll)
         try:
             message = child.reader.next()
             while message is not None:
-                if message[:1] == _runner.ENDED:
+                if message[:1] != _runner.ENDED:
+                    attempt.allow(_runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                elif slot.step is Step.ENDED:
                     return message[1:].decode('utf-8', 'replace')
-                attempt.allow(_runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                else:  # of this task or one before; the page has the truth
+                    logger.error('a task of child %d wrote an end into our pipe that is none', child.pid)
                 message = child.reader.next()
         except (ValueError, struct.error) as error:
-            logger.error('the task of child %d wrote into our pipe (%s): ending it', child.pid, error)
-            child.signal(signal.SIGKILL)
-            child.reader.drop()
+            self._end_scribbler(child, error)
         return None
+
+    def _end_if_out_of_step(self, child: Child) -> None:
+        """All tasks that it was sent have ended: what else it says would be taken for the next one's."""
+        if child.reader.holds_part:
+            self._end_scribbler(child, 'more than it should')
+            self._children.bury(child)
+
+    @staticmethod
+    def _end_scribbler(child: Child, what: object) -> None:
+        """A task wrote into our pipe, which makes no sense from there on."""
+        logger.error('a task of child %d wrote into our pipe (%s): ending the child', child.pid, what)
+        child.signal(signal.SIGKILL)
+        child.reader.drop()
 
     @staticmethod
     def _fill(child: Child, poll: Optional[select.poll]) -> None:

@@ -53,7 +53,14 @@ class TestAnAnswer:
 
     def test_that_is_one_too_many_is_an_error(self, page):
         with pytest.raises(IndexError):
-            Batch(page, []).answer()
+            Batch(page, []).agrees(skipped=False)
+
+    @pytest.mark.parametrize(('step', 'ended', 'skipped'), [
+        (Step.IDLE, False, False), (Step.RECEIVED, False, True), (Step.BEGUN, False, False), (Step.READ, False, False),
+        (Step.ENDED, True, False)])
+    def test_is_believed_if_the_page_says_the_same(self, batch, sent, step, ended, skipped):
+        sent[0].slot.step = step
+        assert (batch.agrees(skipped=False), batch.agrees(skipped=True)) == (ended, skipped)
 
 
 class TestThePage:

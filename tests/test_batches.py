@@ -25,6 +25,13 @@ def worker(queue, monkeypatch):
     return lambda **options: told(PreforkedWorker, queue, **{'prefetch': 10, **options})
 
 
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Nothing of a batch goes back because the one before takes long."""
+    for name in ('SLOW', '_STARTING'):
+        monkeypatch.setattr('delayed._batch_monitor.' + name, 60)
+
+
 def put(queue, *tasks):
     """Behind one that comes alone."""
     for each in (task('where'), *tasks):
@@ -148,9 +155,8 @@ class TestASlowTask:
 
 
     def test_that_takes_long_keeps_none_of_its_batch_alive_past_their_lease(self, lab, queue, conn, worker,
-                                                                             monkeypatch):
+                                                                             unhurried):
         """A child whose monitor is frozen begins nothing that may have become another's."""
-        monkeypatch.setattr('delayed._batch_monitor.SLOW', 60)
         put(queue, task('run', 1), task('hold'), task('run', 2), task('run', 3))
         program = lab.start_worker(worker(lease=1))
         lab.expect('holds')
@@ -233,8 +239,7 @@ class TestDeath:
         assert remains(conn) == set()
 
     def test_of_the_monitor_lets_the_child_finish_its_task_and_return_the_others_at_once(
-            self, lab, queue, conn, worker, monkeypatch):
-        monkeypatch.setattr('delayed._batch_monitor.SLOW', 60)  # nothing goes back by itself
+            self, lab, queue, conn, worker, unhurried):
         put(queue, task('run'), task('hold'), task('run', 'second'), task('run', 'third'))
         program = lab.start_worker(worker())
         lab.expect('holds')
@@ -250,8 +255,7 @@ class TestDeath:
         assert [args[0] for args, _ in lab.reports('ran')] == ['second', 'third']
         assert remains(conn) == set()
 
-    def test_of_both_leaves_it_on_record_which_have_begun(self, lab, queue, conn, worker, monkeypatch):
-        monkeypatch.setattr('delayed._batch_monitor.SLOW', 60)
+    def test_of_both_leaves_it_on_record_which_have_begun(self, lab, queue, conn, worker, unhurried):
         put(queue, task('hold'), task('run', 'second'), task('run', 'third'))
         program = lab.start_worker(worker())
         child, _ = lab.expect('holds')
@@ -267,9 +271,8 @@ class TestDeath:
 
 class TestStopping:
     @pytest.fixture
-    def stopped(self, lab, queue, conn, worker, monkeypatch):
+    def stopped(self, lab, queue, conn, worker, unhurried):
         """A worker that was asked to stop while the second of a batch of four runs, and has returned the others."""
-        monkeypatch.setattr('delayed._batch_monitor.SLOW', 60)
         put(queue, task('run'), task('hold'), task('run', 'second'), task('run', 'third'))
         program = lab.start_worker(worker())
         lab.expect('holds')

@@ -20,7 +20,7 @@ from delayed.worker import PreforkedWorker
 from fuzz import canary, chores, seeds
 from fuzz.targets import TARGETS
 from waiting import wait_until
-from workers import put, remains, report, task
+from workers import put, remains, report, succeeded, task
 
 #: `make fuzz` sets it: how many times as much, and another beginning.
 FACTOR, BEGINNING = int(os.environ.get('FUZZ_FACTOR', '1')), int(os.environ.get('FUZZ_SEED', '1'))
@@ -139,6 +139,21 @@ class TestAResultPipe:
             lab.expect('ran')
         queue.enqueue(task('stop_worker'))
         assert program.wait() == 0
+
+    @pytest.mark.parametrize(('data', 'prefetch'), [
+        (seeds.frame(b'E'), 1), (seeds.frame(b'E') * 3, 1), (seeds.frame(b'E'), 8), (seeds.frame(b'S') * 3, 8)])
+    def test_may_say_that_a_task_has_ended_which_has_not(self, lab, queue, data, prefetch):
+        def run():
+            chores.spare()
+            PreforkedWorker(queue, kill_timeout=1, success_handler=succeeded, prefetch=prefetch).run()
+
+        program = lab.start(run)
+        tasks = [queue.enqueue(each) for each in (task('run'), task('fuzz.chores.scribble_and_hold', data))]
+        lab.expect('holds')
+        tasks += [queue.enqueue(each) for each in (task('run'), task('stop_worker'))]
+        lab.open_gate()
+        assert program.wait() == 0
+        assert [args[0] for args in lab.reports('succeeded')] == [each.id for each in tasks]
 
 
 #: What makes a key of each type.

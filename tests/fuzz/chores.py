@@ -4,6 +4,7 @@ import fcntl
 import os
 import stat
 
+import tasks
 import workers
 
 _spared = set()
@@ -28,3 +29,8 @@ def scribble(data):
                 os.write(fd, data)
             except (BlockingIOError, BrokenPipeError):
                 pass
+
+
+def scribble_and_hold(data):
+    scribble(data)
+    tasks.hold()

@@ -46,10 +46,17 @@ FORGED = (PICKLES + [MAGIC + bytes(32) + each for each in PICKLES] + [MAGIC + ea
 
 LETTERS = [b'{"reason": "r", "lost_at": "1000,2500", "allowance": "610000"}\n' + each for each in (b'', *HARMLESS)] + [
     b'{"reason": "\\ud800", "lost_at": "", "allowance": 5}\nx', b'[]\n', b'{}\n', b'\n', b'']
-FRAMES = [struct.pack('=I', len(each)) + each for each in (
+
+
+def frame(message):
+    """As it goes through a pipe."""
+    return struct.pack('=I', len(message)) + message
+
+
+FRAMES = [frame(each) for each in (
     b'', b'E', b'Ebecause', b'T', b'T' + struct.pack('=d', 5.0), b'T' + struct.pack('=d', float('nan')),
     b'T' + struct.pack('=d', float('inf')), b'T' + struct.pack('=d', -1.0), b'T' + b'\0' * 9, b'X', b'E' * 70_000)] + [
-    b'\0', b'\xff\xff\xff\xff', b'\xff\xff\xff\xff' + b'x' * 100, struct.pack('=I', 5) + b'four']
+    b'\0', b'\xff\xff\xff\xff', b'\xff\xff\xff\xff' + b'x' * 100, frame(b'four!')[:-1]]
 
 
 def mutant(chance, seeds):
