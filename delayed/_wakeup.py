@@ -19,6 +19,7 @@ class Wakeup:
         self._pid = os.getpid()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write_fd, False)
+        self._heeds_signals = False
 
     def wake(self) -> None:
         if os.getpid() != self._pid:
@@ -28,10 +29,15 @@ class Wakeup:
         except (BlockingIOError, OSError):
             pass  # full: it is awake; closed: nobody waits any more
 
-    def heed_signals(self) -> int:
-        """Of a program's own main thread: from now on each signal that has a handler wakes, even one that comes just
-        before the wait begins, when Python runs no handler any more. Returns what `signal.set_wakeup_fd` replaced."""
-        return signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+    def heed_signals(self) -> None:
+        """Of a program's main thread: from now on, until `close`, each signal that has a handler wakes, even one that
+        comes just before the wait begins, when Python runs no handler any more, or that another thread gets. Not where
+        the program has such a descriptor of its own, as event loops do."""
+        before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        if before == -1:
+            self._heeds_signals = True
+        else:
+            signal.set_wakeup_fd(before)
 
     def drain(self) -> None:
         try:
@@ -49,6 +55,8 @@ class Wakeup:
 
     def close(self) -> None:
         """From now on `wake` does nothing."""
+        if self._heeds_signals:
+            signal.set_wakeup_fd(-1)
         fds = self.fd, self._write_fd
         self.fd = self._write_fd = -1
         _fds.close(*fds)

@@ -236,6 +236,8 @@ class Worker(abc.ABC):
         mine = {signum: disposition for signum, disposition in program.items() if is_default(disposition)}
         for signum in mine:
             signal.signal(signum, heed if signum == DEATH_SIGNAL else handler)
+        if self._wakeup is not None:
+            self._wakeup.heed_signals()
         return mine
 
 

@@ -15,7 +15,7 @@ from delayed._stop import Stop
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import wait_until
-from workers import has_children, open_files, remains, report, run_worker, task, told
+from workers import has_children, open_files, pass_gate, remains, report, run_worker, task, told
 
 STOPPING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
@@ -285,6 +285,24 @@ class TestTheProgramsOwnDispositions:
 
         program = lab.start(program)
         wait_until(lambda: conn.info('clients')['blocked_clients'], 'the wait for a task')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+    def test_another_thread_may_get_them(self, lab, queue, worker_class):
+        """Then they interrupt no wait of the main thread, as one that comes just before it begins."""
+        def program():
+            def get_one():
+                pass_gate()
+                signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+            threading.Thread(target=get_one).start()
+            worker_class(queue, lease=None, sweep_interval=None).run()
+
+        queue.enqueue(task('time.sleep', 1e6))
+        program = lab.start(program)
+        wait_until(lambda: lab.log('DEBUG running task'), 'the beginning of the task')
+        lab.open_gate()
+        wait_until(lambda: any('a second signal' in line for line in lab.log('INFO')), 'the signal to be heeded')
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
 

@@ -139,9 +139,9 @@ def _draw(lines: Sequence[str]) -> None:
 @contextlib.contextmanager
 def _told_of_resizing(wakeup: Wakeup) -> Iterator[None]:
     """A terminal that changes its size is drawn anew at once."""
-    before, before_fd = signal.signal(signal.SIGWINCH, lambda *_: wakeup.wake()), wakeup.heed_signals()
+    before = signal.signal(signal.SIGWINCH, lambda *_: wakeup.wake())
+    wakeup.heed_signals()
     try:
         yield
     finally:
-        signal.set_wakeup_fd(before_fd)
         signal.signal(signal.SIGWINCH, before)
