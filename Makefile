@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # -qq leaves errors alone of what pip says
 # Tests wait more than they work: four at once on two cores
-PARALLEL := -n 4
+PARALLEL := -n 5
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+
+# Without bytecode on the disk each program that a test starts would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One stamp for each thing that was made; those of another PYTHON do not count.
 PYTHON_NAME := $(subst /,_,$(PYTHON))
@@ -14,16 +17,16 @@ CREATED := $(VENV)/created-by-$(PYTHON_NAME)
 DEMO_INSTALLED := $(VENV)/demo-for-$(PYTHON_NAME)
 TEST_INSTALLED := $(VENV)/test-for-$(PYTHON_NAME)
 
-.PHONY: help demo test faults soak fuzz lint coverage clean
+.PHONY: help demo test long soak fuzz lint coverage clean
 
 help:
 	@echo 'make demo      show how no task is lost when a worker is killed'
-	@echo 'make test      lint, then run all tests (warnings are errors)'
-	@echo 'make faults    try each fault at each step of a task, in some minutes'
+	@echo 'make test      lint, then run the tests (warnings are errors)'
+	@echo 'make long      try each fault at each step of a task, and all that takes minutes'
 	@echo 'make soak      kill and freeze all at random, for a minute (SEED=7 SECONDS=300), and see that no task is lost'
 	@echo 'make fuzz      throw mutated bytes at all that reads bytes, for a minute (SEED=7 SECONDS=300)'
 	@echo 'make lint      check style and types'
-	@echo 'make coverage  run all tests and show which lines none of them ran'
+	@echo 'make coverage  run all tests, the long ones too, and show which lines none of them ran'
 	@echo 'make bench     compare the speed with that of other libraries, some 15 minutes (QUICK=1: one)'
 	@echo 'make clean     remove whatever these commands made'
 
@@ -33,8 +36,8 @@ demo: $(DEMO_INSTALLED)
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL)
 
-faults: $(TEST_INSTALLED)
-	$(BIN)/python -m pytest -m faults $(PARALLEL)
+long: $(TEST_INSTALLED)
+	$(BIN)/python -m pytest -m long $(PARALLEL)
 
 SEED ?= 1
 SECONDS ?= 60
@@ -53,7 +56,7 @@ lint: $(TEST_INSTALLED)
 
 coverage: $(TEST_INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PARALLEL)
+	$(BIN)/coverage run -m pytest -m 'long or not long' $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -21,11 +22,35 @@ for _signum, _disposition in ((signal.SIGINT, signal.default_int_handler), (sign
                               (signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
     signal.signal(_signum, _disposition)
 
+#: Of the long part, beside what is marked so where it stands: what takes long to set up, or is a variation.
+_LONG = ('tests/interop/', 'tests/test_packaging.py', 'tests/test_demo.py::TestADemoOnTheUsersServer',
+         'tests/test_demo.py::TestADemoInATerminal',
+         'tests/test_cli.py::TestHelp::test_has_examples_of_the_demo_that_run')
+#: One worker's tests of these files are ordinary ones, the other's are of the long part. Both keep one contract.
+_ONE_WORKER = ('tests/test_blackbox.py', 'tests/test_fuzz.py', 'tests/test_payloads.py', 'tests/test_pool.py',
+               'tests/test_run.py', 'tests/test_several_queues.py', 'tests/test_signed.py', 'tests/test_unreadable.py',
+               'tests/faults/')
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        params = item.callspec.params if hasattr(item, 'callspec') else {}
+        if item.nodeid.startswith(_LONG) or (
+                item.nodeid.startswith(_ONE_WORKER) and params.get('worker_class') == 'ForkedWorker'):
+            item.add_marker('long')
+
+
+def pytest_collection_finish():
+    """The tests and their tools are no garbage: each look for some, here and in each process that a test forks, would
+    read them all, and copy the pages where they stand."""
+    gc.collect()
+    gc.freeze()
 
 
 #: What the tests of these files share is costly, so one process runs all of a file. The first ones take longest.
-_WHOLE_FILES = ('tests/faults/test_matrix.py', 'tests/test_packaging.py', 'tests/test_demo.py',
-                'tests/test_redis.py', 'tests/test_typing.py', 'tests/topology/test_tls.py',
+_WHOLE_FILES = ('tests/faults/test_matrix.py', 'tests/test_packaging.py', 'tests/test_demo.py', 'tests/test_redis.py',
+                'tests/test_typing.py', 'tests/topology/test_tls.py',
                 'tests/topology/test_sentinel.py')
 _WITH = {'tests/topology/%s.py' % name: 'tests/topology' for name in ('test_cluster', 'test_sharded')}  # one cluster
 

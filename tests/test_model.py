@@ -30,7 +30,7 @@ def search(conn, cast, sources={}):  # noqa: B006
 
 class TestEveryInterleaving:
     @pytest.mark.parametrize('name', [
-        *CASTS, *(pytest.param(name, marks=pytest.mark.faults) for name in LARGE_CASTS), *list(LONG_CASTS) * LONG])
+        *CASTS, *(pytest.param(name, marks=pytest.mark.long) for name in LARGE_CASTS), *list(LONG_CASTS) * LONG])
     def test_keeps_each_promise(self, conn, name):
         found = search(conn, {**CASTS, **LARGE_CASTS, **LONG_CASTS}[name])
         assert not found.broken, 'after: ' + ', '.join(found.path)

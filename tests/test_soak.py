@@ -81,7 +81,7 @@ class TestAVerdict:
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='needs /proc')
-@pytest.mark.faults
+@pytest.mark.long
 def test_no_task_is_lost_while_everything_is_killed_and_frozen_at_random(redis_server):
     verdict = soak(seed=1, seconds=8, pause=0.4)
     assert not verdict.problems, str(verdict)

@@ -63,6 +63,7 @@ class TestATask:
         assert lab.reports('size') == [[len(pickle.loads(payload)[3][0])] for payload in payloads]
         assert remains(conn) == set()
 
+    @pytest.mark.long
     def test_of_64_mib_arrives_whole(self, lab, queue, conn, worker_class):
         queue.enqueue(task('size', b'x' * (64 << 20)))
         queue.enqueue(task('stop_worker'))

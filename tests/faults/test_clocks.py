@@ -41,7 +41,7 @@ def await_renewals(conn, times):
 
 
 class TestMachinesThatAreAnHourApart:
-    @pytest.mark.faults
+    @pytest.mark.long
     @pytest.mark.parametrize('ahead', [HOUR, -HOUR], ids=['worker ahead', 'worker behind'])
     def test_work_as_if_they_were_not(self, lab, queue, conn, worker_class, ahead):
         lab.start(an_hour_off(-ahead, lambda: queue.enqueue(task('hold')))).wait()

@@ -64,7 +64,7 @@ def restart(site, seconds):
 
 class TestAnOutage:
     @pytest.mark.parametrize('outage, leases', [
-        (freeze, 1.2), *(pytest.param(*case, marks=pytest.mark.faults) for case in (
+        (freeze, 1.2), *(pytest.param(*case, marks=pytest.mark.long) for case in (
             (freeze, 3), (restart, 1.2), (restart, 3)))])
     def test_that_is_longer_than_the_leases_costs_no_living_worker_its_task(self, lab, site, worker_class, outage,
                                                                             leases):

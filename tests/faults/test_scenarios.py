@@ -31,7 +31,7 @@ def stop(*programs):
 
 
 class TestATaskWhoseWorkerAndChildDied:
-    @pytest.mark.faults
+    @pytest.mark.long
     def test_runs_again_within_20_seconds_by_default_whatever_its_timeout(self, lab, queue, conn, worker_class):
         queue.enqueue(task('hold', timeout=600))
         programs = [lab.start_worker(told(worker_class, queue)) for _ in range(2)]
@@ -66,7 +66,7 @@ class TestATaskWhoseWorkerAndChildDied:
         survivor, = (program for program in programs if lives(program.pid))
         stop(survivor)
 
-    @pytest.mark.faults
+    @pytest.mark.long
     def test_is_run_for_ever_if_that_is_wanted(self, lab, queue, worker_class):
         queue.enqueue(task('faults.chores.take_all_down'))
         for _ in range(5):
@@ -135,7 +135,7 @@ class TestAWorkerThatIsCutOff:
             yield proxy
 
     @pytest.mark.parametrize('on_partition, copies', [
-        ('kill', 1), pytest.param('wait', 2, marks=pytest.mark.faults)])
+        ('kill', 1), pytest.param('wait', 2, marks=pytest.mark.long)])
     def test_ends_its_task_before_another_begins_it_if_that_is_wanted(self, lab, proxy, queue, conn, worker_class,
                                                                      on_partition, copies):
         through_proxy = Queue('default', redis.Redis(proxy.host, proxy.port, socket_timeout=0.5))

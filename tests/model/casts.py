@@ -17,13 +17,13 @@ SILENCE = World(store=Store(waiting=('A',), enqueued=(('A', 610_000.0),)), produ
 
 #: These take ten seconds of an idle machine.
 CASTS: Dict[str, Cast] = {
-    'three workers': Cast((OURS, OURS, OURS)),
     'two workers and a person who puts dead tasks back': Cast((OURS, OURS), person=True),
     'workers of both kinds, who begin with a missing notification': Cast((OURS, OLD), begun=SILENCE, max_losses=1),
 }
 
 #: These take a minute, and run with the long part of the tests.
 LARGE_CASTS: Dict[str, Cast] = {
+    'three workers': Cast((OURS, OURS, OURS)),
     'a worker and a program that dequeues by hand, who begin with a mess': Cast((OURS, BY_HAND), begun=MESS),
     'three workers, one of 0.5.1b2': Cast((OURS, OURS, OLD), never=('sets', 'loses', 'hands', 'takes (anyway)')),
     'a worker and one of 0.5.1b2, with sweepers of both': Cast(

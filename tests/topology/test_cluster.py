@@ -18,7 +18,7 @@ from workers import told
 
 from .load import start
 
-pytestmark = pytest.mark.faults  # a fleet of servers is costly: with the long part
+pytestmark = pytest.mark.long  # a fleet of servers is costly: with the long part
 
 NAME = '{tests}'
 

@@ -12,7 +12,7 @@ from waiting import wait_until
 from .load import Account, produce, start
 
 DEATHS = 4
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.long
 
 
 class TestACluster:

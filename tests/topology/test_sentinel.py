@@ -13,7 +13,7 @@ from waiting import wait_until
 
 from .load import start
 
-pytestmark = pytest.mark.faults  # a fleet of servers is costly: with the long part
+pytestmark = pytest.mark.long  # a fleet of servers is costly: with the long part
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from workers import remains, task, told
 from .load import Account, produce
 from .test_acl import PAGE, RULES
 
-pytestmark = pytest.mark.faults  # a fleet of servers is costly: with the long part
+pytestmark = pytest.mark.long  # a fleet of servers is costly: with the long part
 
 COUNT = 6
 
