@@ -1,7 +1,5 @@
 """Machines whose clocks differ by an hour, and a server whose clock is set."""
 
-import os
-import signal
 import time
 
 import pytest
@@ -98,8 +96,7 @@ class TestAServersClock:
         workers = [lab.start_worker(told(worker_class, queue, **KEPT)) for _ in range(2)]
         lost = lab.expect('holds')
         set_clock(HOUR)
-        for pid in lost:
-            os.kill(pid, signal.SIGKILL)
+        kill(*lost)
         lab.expect('holds')
         lab.open_gate()
         lab.expect('succeeded')

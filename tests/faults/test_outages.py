@@ -13,7 +13,7 @@ from delayed.sweeper import Sweeper
 from waiting import wait_until
 from workers import remains, task, told
 
-from .test_scenarios import KEPT, stop
+from .test_scenarios import KEPT, kill, stop
 
 LEASE = KEPT['lease']
 
@@ -92,8 +92,7 @@ class TestAnOutage:
         workers = [lab.start_worker(told(worker_class, site.queue, **KEPT)) for _ in range(3)]
         lost, _ = (lab.expect('holds') for _ in range(2))
         site.server.kill()
-        for pid in lost:
-            os.kill(pid, signal.SIGKILL)
+        kill(*lost)
         site.server.start()
         lab.expect('holds')
         lab.open_gate(2)
