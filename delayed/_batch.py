@@ -95,8 +95,8 @@ class Batch:
         head = self.head
         if head is None or head.slot.step is not Step.ENDED or self._page.begun <= head.number:
             return None
-        if head.slot.outcome in (Outcome.UNREADABLE, Outcome.NOT_LOADABLE):
-            return None  # the answer has the reason
+        if head.slot.outcome is not Outcome.FINISHED:
+            return None  # the answer says why
         self._closed += 1
         return head
 

@@ -45,7 +45,7 @@ class BatchRunner(Runner):
             else:
                 job.skipped = True
                 self._answers.append(SKIPPED)
-            if job.reason and not self._flush():
+            if (job.reason or job.record) and not self._flush():
                 break
             job = self._next()
         self._orphan.settle(self._jobs)

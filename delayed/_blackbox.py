@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 import traceback
+from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Dict, Optional, Tuple
 
@@ -44,6 +45,8 @@ _BY_OUTCOME = {
 }
 #: No program is started and waited for in less, in seconds: after so short a task nobody asks what programs used.
 _TOO_SHORT_FOR_PROGRAMS = 0.0005
+#: What is kept of an exception's text, in characters.
+_LONGEST_TEXT = 1000
 #: A process that died with so much of its memory limit was short of it, most likely.
 _NEARLY_ALL = 0.8
 
@@ -105,7 +108,7 @@ class Recorder:
     def failed(self, task: Task, error: BaseException) -> Outcome:
         """The record of a task that raised `error`."""
         limit = self._limits.exceeded_by(error)
-        return self.ended(Kind.OVER_LIMIT if limit else Kind.FAILED, task, limit=limit)
+        return replace(self.ended(Kind.OVER_LIMIT if limit else Kind.FAILED, task, limit=limit), note=_in_words(error))
 
     def cannot_run(self, kind: Kind, task: Optional[Task], error: BaseException) -> Outcome:
         """The record of a task that is set aside for `error`, with its traceback."""
@@ -150,6 +153,16 @@ class BlackBox:
         if kind is Kind.CRASHED and faulthandler.is_enabled() and exited.signum in _WITH_STACKS:
             return "its stack went to where the program's own faulthandler writes"
         return None
+
+
+def _in_words(error: BaseException) -> str:
+    """As the last line of its traceback."""
+    try:
+        text = str(error)
+    except Exception:  # of a class of the user's own
+        text = ''
+    name = type(error).__name__
+    return '%s: %s' % (name, text[:_LONGEST_TEXT]) if text else name
 
 
 def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signum: Optional[int],

@@ -33,7 +33,12 @@ class Done(NamedTuple):
     reason: str = ''
     child: Optional[Child] = None
     slot: Optional[Slot] = None
-    record: str = ''  # how it ended, as JSON, for a dead letter
+    record: str = ''  # how it ended, as JSON, unless it has simply finished
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is no more to tell of it than that it has ended."""
+        return self.verdict is Verdict.RELEASE and not self.record
 
 
 @dataclass
@@ -117,7 +122,7 @@ class Books:
     def take_ahead(self, begun: Lease) -> None:
         """A task has begun: meanwhile tells Redis of the last one's end and takes the next, so that the two trips
         overlap."""
-        in_step = all(done.verdict is Verdict.RELEASE for done in self._unsettled)
+        in_step = all(done.is_plain for done in self._unsettled)
         in_step = in_step and len(self._unsettled) <= self._most_joined
         if not (self._pace.brisk and in_step and self._source.can_take_ahead) or self._stop.wanted:
             return
@@ -196,7 +201,7 @@ class Books:
         lease = None
         while self._unsettled:
             joined = len(self._unsettled) <= self._most_joined
-            joined = joined and all(done.verdict is Verdict.RELEASE for done in self._unsettled)
+            joined = joined and all(done.is_plain for done in self._unsettled)
             if joined and not self._stop.wanted and not self._outage.seconds:
                 lease = self._advance(None)
             else:

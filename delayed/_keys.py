@@ -71,10 +71,15 @@ class QueueKeys:
         tasks workers had taken, and how many waited."""
         return self.waiting + '_pace'
 
+    @property
+    def failures(self) -> str:
+        """Channel, no key: hears the record of each task that failed, or whose process was ended."""
+        return self.waiting + '_failures'
+
     def all(self) -> List[str]:
         """All but those of the producers, which expire by themselves."""
         return [self.waiting, *(getattr(self, name) for name, value in vars(QueueKeys).items()
-                                if isinstance(value, property))]
+                                if isinstance(value, property) and name != 'failures')]
 
     def producer(self, name: str) -> str:
         """String, expires: the number of the last call of one producer, so that a repeated call adds nothing."""

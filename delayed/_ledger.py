@@ -257,6 +257,10 @@ class Ledger:
         """Forgets what `announce` noted of a worker."""
         self.caller.command('HDEL', self.keys.workers, name)
 
+    def tell_failure(self, record: str) -> None:
+        """Tells whoever listens of a task that failed, by the record of its end. Nothing is kept."""
+        self.caller.command('PUBLISH', self.keys.failures, record)
+
     def dead_len(self) -> int:
         return int(self.caller.command('ZCARD', self.keys.dead))
 

@@ -35,7 +35,7 @@ from ._trust import Trust
 from ._wakeup import Wakeup, milliseconds
 from .errors import Refused, TaskExited, UnreadablePayload
 from .logger import logger
-from .outcome import Outcome
+from .outcome import Kind, Outcome
 from .task import Task
 
 #: A child that is to hand its task back has so long to die of SIGTERM, in seconds.
@@ -162,7 +162,7 @@ class Monitor:
             self._children.bury(child)
         verdict = judge(slot.step, slot.outcome, attempt.cause, self._options.requeue_crashed)
         reason, record = _runner.parse_ending(report or 'its process ended before it could say why')
-        if outcome is not None and verdict is Verdict.LOSE:
+        if outcome is not None and outcome.kind is not Kind.FINISHED and verdict in (Verdict.LOSE, Verdict.RELEASE):
             record = outcome.to_json()
         self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)
         if exited is None:

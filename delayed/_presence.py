@@ -1,5 +1,5 @@
 """What a worker tells operators of itself, with each of its sweeps: that it lives, since when it has its tasks, and how
-many it has taken."""
+many it has taken. And, to those who listen, that a task failed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Presence:
         self._began = time.monotonic()
         self._last: Deque[Tuple[str, float]] = deque(maxlen=_MOST_TASKS)
         self._taken: Dict[int, int] = {}  # of each queue, since it was told of
-        self._told = self._refused = False
+        self._told = self._refused = self._muted = False
 
     def took(self, holder: str, at: float, queue: int = 0) -> None:
         """The worker took a task of that queue at that moment (monotonic), as this holder."""
@@ -47,6 +47,16 @@ class Presence:
         except ResponseError as error:  # a full server, or a user who may not touch these keys
             self._refused = True
             logger.info('`delayed status` will not show this worker: %s', error)
+
+    def tell_failure(self, ledger: Ledger, record: str) -> None:
+        """Tells of a task that failed, before Redis knows that it has ended. Raises as `tell`."""
+        if self._muted:
+            return
+        try:
+            ledger.tell_failure(record)
+        except ResponseError as error:
+            self._muted = True
+            logger.info('`delayed enqueue --wait` will not hear of failures: %s', error)
 
     def leave(self, ledger: Ledger) -> None:
         """The worker has ended. Raises as `tell`."""

@@ -170,6 +170,7 @@ class Runner:
             self._leave_if_copy(error)
             self._end(job, Outcome.FAILED)
             task.outcome = self._recorder.failed(task, error)
+            job.record = task.outcome.to_json()
             logger.exception('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
                              extra=task.outcome.as_fields())
             return type(error), error, error.__traceback__

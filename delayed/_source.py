@@ -127,9 +127,12 @@ class Source:
         return released, self._lease_of(taken, holder, asked)
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
-        """Carries out a verdict. `reason` and `record`: for a dead letter. Returns whether the lease was still held."""
+        """Carries out a verdict. `reason` and `record`: for a dead letter, or those who wait for a task that failed.
+        Returns whether the lease was still held."""
         ledger = self._ledger
         if verdict is Verdict.RELEASE:
+            if record:
+                self.presence.tell_failure(ledger, record)
             return ledger.release(lease.payload, lease.tokens)
         if verdict is Verdict.HAND_BACK:
             return ledger.requeue(lease.payload, lease.tokens, 'front')

@@ -199,6 +199,8 @@ class EmbeddedRedis:
             'port %d' % self._address.get('port', 0),
             'save ""',
             'appendonly %s' % ('yes' if self._appendonly else 'no'),
+            # With 'everysec' it puts off what it writes, by up to 2 s, while the disk is slow.
+            'appendfsync always',
         ]
         return lines + ['requirepass %s' % self._address['password']] if self._tcp else lines
 

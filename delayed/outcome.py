@@ -46,7 +46,7 @@ class Outcome:
         `peak_rss_before` is what it was when the task began; the task has raised it if they differ.
     exit_code, signal: how its process ended, if it did.
     limit: which of the worker's options it exceeded, `task_max_cpu` or `task_max_memory`.
-    note: what else is known, as a sentence.
+    note: what else is known; of a task that raised, the exception's class and text.
     stack: where it stood. If its process died for want of time, by a limit or by a crash: the stack of every thread.
         If the task is set aside: the traceback.
     """

@@ -1,20 +1,31 @@
 """`delayed enqueue`, `purge` and `sweep`, as an operator types them."""
 
 import json
+import os
 import pickle
+import re
 import signal
+import sys
 
 import pytest
 
 from delayed.cli import Exit
 from delayed.queue import Queue
 from delayed.task import Task
+from delayed.worker import PreforkedWorker
 from queues import keys, lose, payload_of
 from waiting import DEADLINE, wait_until
 
 
 def waiting(conn, name='default'):
     return [pickle.loads(payload) for payload in conn.lrange(name, 0, -1)]
+
+
+def at_work(shell, worker):
+    """Where the application is."""
+    os.chdir(shell.folder)
+    sys.path.insert(0, '')
+    worker.run()
 
 
 class TestEnqueue:
@@ -81,9 +92,24 @@ class TestEnqueueAndWait:
         out, err = process.communicate(timeout=DEADLINE)
         return process.returncode, json.loads(out), err
 
-    def test_tells_that_it_was_released(self, shell, conn):
+    def test_tells_that_it_has_ended(self, shell, conn):
         status, facts, _ = self.wait_for(shell, conn, lambda queue, task: queue.release(task))
-        assert (status, facts['state']) == (Exit.OK, 'released')
+        assert (status, facts['state'], facts['outcome']) == (Exit.OK, 'ended', None)
+
+    @pytest.mark.parametrize('prefetch', [1, 4])
+    def test_tells_how_it_failed(self, shell, lab, conn, prefetch):
+        worker = lab.start(lambda: at_work(shell, PreforkedWorker(Queue('default', conn), prefetch=prefetch)))
+        out = [shell.run('enqueue', *call, '--queue', 'default', '--wait', str(DEADLINE)) for call in (
+            ['myapp.tasks:add', '1', '2'], ['myapp.tasks:divide', '1', '0'], ['myapp.tasks:fail'],
+            ['time:sleep', '60', '--timeout', '0.2'], ['os:_exit', '3'], ['myapp.tasks:add', '1', '2'])]
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        assert [status for status, _, _ in out] == [Exit.OK, *[Exit.FAILED] * 4, Exit.OK]
+        for (_, text, _), expected in zip(out, (
+                'task 1 has ended', r'task 2 failed after .*\nZeroDivisionError: division by zero\n',
+                r'task 3 failed after .*\nValueError: on purpose\n', r'task 4 timed out after ',
+                'task 5 ended its process after', 'task 6 has ended')):
+            assert re.search(expected, text), text
 
     def test_tells_that_it_was_set_aside(self, shell, conn):
         def set_aside(queue, task):

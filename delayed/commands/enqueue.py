@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import json
 import re
 import time
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import InvalidArgument
 from ._exit import Exit
+from ._failures import Failures
 from ._options import described, flag, option, seconds
 from ._output import add_json, say, say_json
 from ._queues import add_queues, find_queue, function_at, names_queues, reach_queue
 
 if TYPE_CHECKING:
     from .._inspect import Whereabouts
+    from ..outcome import Outcome
     from ..queue import Queue
     from ..task import Task
 
@@ -44,7 +47,7 @@ name. A text that begins with - is given behind --.''', '''
            help='the task may run for so long')
     flag(parser, '--no-import', env=None, help='do not look whether there is such a function: only workers have it')
     option(parser, '--wait', type=seconds, metavar='SECONDS', env='DELAYED_WAIT', shown='it does not wait',
-           help='wait so long at most until the task has ended, and tell how, as far as Redis knows')
+           help='wait so long at most until the task has ended, and tell how')
     add_queues(parser, by_option=True)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -54,29 +57,39 @@ def run(args: argparse.Namespace) -> int:
     positional, named = _arguments(args)
     function = None if args.no_import else function_at(args.function)
     queue = _queue(args, function)
-    task = _enqueue(args, queue, function, positional, named)
+    with contextlib.ExitStack() as stack:
+        failures = None if args.wait is None else stack.enter_context(Failures(getattr(queue, 'shards', [queue])))
+        return _enqueue_and_tell(args, queue, _enqueue(args, queue, function, positional, named), failures)
+
+
+def _enqueue_and_tell(args: argparse.Namespace, queue: Any, task: Task, failures: Optional[Failures]) -> int:
     facts: Dict[str, Any] = {'task': task.id, 'function': '%s.%s' % (task.module_name, task.func_name),
                              'queue': queue.name}
     if not args.json:
         say('enqueued task %s (%s) in queue %s' % (task.id, facts['function'], queue.name))
     status = Exit.OK
-    if args.wait is not None:
+    if failures is not None:
         queue, found = _wait(getattr(queue, 'shards', [queue]), task, args.wait)
-        status = Exit.OK if found.place == 'gone' else Exit.FAILED
-        facts.update(state=_STATES[found.place], dead_letter=found.letter_id or None)
+        outcome = failures.of(task) if found.place == 'gone' else None
+        status = Exit.OK if found.place == 'gone' and outcome is None else Exit.FAILED
+        facts.update(state=_STATES[found.place] if outcome is None else 'failed', dead_letter=found.letter_id or None,
+                     outcome=outcome and outcome.as_fields())
         if not args.json:
-            say(_told(queue, task, found))
+            say(_told(queue, task, found, outcome))
     if args.json:
         say_json(facts)
     return status
 
 
-_STATES = {'gone': 'released', 'dead': 'set aside', 'waiting': 'waiting', 'dequeued': 'running'}
+_STATES = {'gone': 'ended', 'dead': 'set aside', 'waiting': 'waiting', 'dequeued': 'running'}
 
 
-def _told(queue: Queue, task: Task, found: Whereabouts) -> str:
+def _told(queue: Queue, task: Task, found: Whereabouts, outcome: Optional[Outcome]) -> str:
+    if outcome is not None:
+        more = ''.join('\n' + each for each in (outcome.note, outcome.stack) if each)
+        return 'task %s %s%s' % (task.id, outcome, more)
     if found.place == 'gone':
-        return ('task %s was released: it has ended, and whether it failed stands in the log of its worker' % task.id)
+        return 'task %s has ended, and no worker told of a failure' % task.id
     if found.place == 'dead':
         letter = queue.ledger.dead_letter(found.letter_id)
         return 'task %s was set aside as %s: %s' % (task.id, found.letter_id, letter.reason if letter else 'gone since')

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from delayed._presence import Presence
+from delayed.commands._failures import Failures
 from delayed.commands._snapshot import Snapshot
+from delayed.outcome import Kind, Outcome
 from delayed.queue import Queue
 from delayed.task import Task
 from delayed.worker import PreforkedWorker
@@ -145,6 +148,19 @@ class TestARole:
             else:
                 with pytest.raises(redis.exceptions.NoPermissionError, match="'%s'" % but[1:]):
                     announce(client, conn)
+
+    def test_hears_and_tells_of_failures_if_it_may(self, conn, user):
+        listen, tell = re.findall(r'`(\S+ &default_failures)`', PAGE.replace('NAME', 'default'))
+        task = Task(1, 'module', 'func')
+        record = Outcome(Kind.FAILED, 1, 'module.func').to_json()
+        for may_listen, may_tell in ((True, True), (True, False), (False, True)):
+            client = user('producer')
+            extra = listen.split() * may_listen + tell.split() * may_tell
+            conn.execute_command('ACL', 'SETUSER', 'tester', 'resetchannels', *extra)
+            with Failures([Queue('default', client)]) as failures:
+                Presence('worker:1', ['default']).tell_failure(Queue('default', client).ledger, record)
+                assert (failures.of(task) is not None) == (may_listen and may_tell)
+                assert failures.of(Task(2, 'module', 'func')) is None
 
     @pytest.mark.parametrize('role', ['producer', 'worker', 'sweeper'])
     def test_is_told_of_a_key_that_it_may_not_use(self, conn, user, role):
