@@ -162,7 +162,7 @@ def signal_state():
 def leave_behind():
     """A thread and a program that outlive the task."""
     threading.Thread(target=time.sleep, args=(3600,)).start()
-    kept.append(subprocess.Popen(['sleep', '3600']))
+    kept.append(subprocess.Popen(['sleep', '60']))
 
 
 def count():

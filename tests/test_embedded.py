@@ -146,6 +146,7 @@ class TestAServer:
         with EmbeddedRedis() as server:
             assert config(server, 'save') == ''
             assert config(server, 'appendonly') == 'no'
+            assert config(server, 'appendfsync') == 'always'
 
     def test_takes_more_arguments(self):
         with EmbeddedRedis('--maxmemory', '10mb', '--save', '60', '1') as server:

@@ -181,7 +181,7 @@ class TestStopping:
 
     def test_within_a_time_limit_as_of_kubernetes_loses_nothing(self, lab, conn, queue, start, worker_class):
         """TERM, and KILL for whatever is left at the limit: the running tasks are back by then, and uncounted."""
-        program = start(worker_class, 3, stop_timeout=1)
+        program = start(worker_class, 3, stop_timeout=3)
         for _ in range(3):
             queue.enqueue(task('hold'))
         for number in range(5):
@@ -189,6 +189,7 @@ class TestStopping:
         for _ in range(3):
             lab.expect('holds')
         program.signal(signal.SIGTERM)
+        wait_until(lambda: sum('a second signal' in line for line in lab.log()) == 3, 'three workers to hear of it')
         lab.open_gate()  # one of them ends in time
         assert program.wait(seconds=15) == 0
         program.await_last()

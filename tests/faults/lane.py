@@ -24,7 +24,7 @@ class Lane:
         self._stack = contextlib.ExitStack()
         self.directory = tempfile.mkdtemp(prefix='faults-')
         self._stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self.server = self._stack.enter_context(EmbeddedRedis('--appendfsync', 'always', appendonly=True, tcp=False))
+        self.server = self._stack.enter_context(EmbeddedRedis(appendonly=True, tcp=False))
         self.proxy = self._stack.enter_context(CuttingProxy(self.server.socket_path))
         self.conn = self.server.client()
         self._stack.callback(self.conn.connection_pool.disconnect)

@@ -41,7 +41,7 @@ class Site:
 
 @pytest.fixture(params=[True], ids=[''])
 def site(request):
-    with EmbeddedRedis('--appendfsync', 'always', appendonly=request.param, tcp=False) as server:
+    with EmbeddedRedis(appendonly=request.param, tcp=False) as server:
         site = Site(server)
         yield site
         for conn in (site.conn, site.queue._conn):

@@ -43,7 +43,7 @@ class Crew:
 
     def __init__(self, directory: Path, seed: int, lease: float) -> None:
         self.journal = str(directory / 'journal')
-        self.redis = EmbeddedRedis('--appendfsync', 'always', appendonly=True)
+        self.redis = EmbeddedRedis(appendonly=True)
         self.problems: List[str] = []
         self._log = open(directory / 'log', 'ab')
         self._mark = '%s-%d' % (seed, os.getpid())
