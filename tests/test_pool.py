@@ -189,7 +189,7 @@ class TestStopping:
         for _ in range(3):
             lab.expect('holds')
         program.signal(signal.SIGTERM)
-        wait_until(lambda: sum('a second signal' in line for line in lab.log()) == 3, 'three workers to hear of it')
+        wait_until(lambda: sum('hands it back now' in line for line in lab.log()) == 3, 'three workers to hear of it')
         lab.open_gate()  # one of them ends in time
         assert program.wait(seconds=15) == 0
         program.await_last()
