@@ -128,3 +128,8 @@ def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed:
     if cause is Cause.HANDED_BACK or step not in (Step.BEGUN, Step.READ):
         return Verdict.HAND_BACK
     return Verdict.LOSE if requeue_crashed else Verdict.RELEASE  # its process died of it: it failed
+
+
+def keep_failed(verdict: Verdict, outcome: Outcome) -> Verdict:
+    """The same, where tasks that failed are set aside."""
+    return Verdict.SET_ASIDE if verdict is Verdict.RELEASE and outcome is not Outcome.FINISHED else verdict

@@ -9,7 +9,7 @@ import time
 from typing import Any, Iterable, List, Optional, Tuple
 
 from . import _runner
-from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
+from ._attempt import Attempt, Cause, Verdict, provisional_timeout
 from ._batch import Batch, Sent
 from ._batch_runner import SKIPPED, BatchRunner
 from ._books import SLOW, Books, Done
@@ -154,7 +154,7 @@ class BatchMonitor(Monitor):
         if attempt is not None and attempt.signalled:  # of this one: no other was with the child
             self._conclude(child, slot, sent.lease, attempt, report)
         else:
-            verdict = judge(slot.step, slot.outcome, None, self._options.requeue_crashed)
+            verdict = self._judge(slot, None)
             reason, record = _runner.parse_ending(report)
             self._books.ended(Done(sent.lease, verdict, reason, child, slot, record), seconds)
 

@@ -112,8 +112,12 @@ class Recorder:
 
     def cannot_run(self, kind: Kind, task: Optional[Task], error: BaseException) -> Outcome:
         """The record of a task that is set aside for `error`, with its traceback."""
-        lines = traceback.format_exception(type(error), error, error.__traceback__)
-        return self.ended(kind, task, ''.join(lines)[-LONGEST_STACK_IN_REDIS:])
+        return self.ended(kind, task, _traceback_of(error))
+
+    @staticmethod
+    def with_traceback(outcome: Outcome, error: BaseException) -> Outcome:
+        """The record of a task that raised, as it goes to Redis; the log has the traceback already."""
+        return replace(outcome, stack=_traceback_of(error))
 
     def before(self, failed: Failed) -> Failed:
         """`failed` as an orphan calls it, from a thread of its own: its task is out of time, and its monitor dead."""
@@ -153,6 +157,10 @@ class BlackBox:
         if kind is Kind.CRASHED and faulthandler.is_enabled() and exited.signum in _WITH_STACKS:
             return "its stack went to where the program's own faulthandler writes"
         return None
+
+
+def _traceback_of(error: BaseException) -> str:
+    return ''.join(traceback.format_exception(type(error), error, error.__traceback__))[-LONGEST_STACK_IN_REDIS:]
 
 
 def _in_words(error: BaseException) -> str:

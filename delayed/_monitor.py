@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional, Type
 
 from . import _backoff, _memory, _runner
-from ._attempt import Attempt, Cause, Verdict, judge, provisional_timeout
+from ._attempt import Attempt, Cause, Verdict, judge, keep_failed, provisional_timeout
 from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import Books, Done
 from ._child import Child, Exit, Life, signal_name
@@ -54,6 +54,7 @@ class Options:
     handlers: _runner.Handlers
     sweep_interval: Optional[float]
     requeue_crashed: bool
+    keep_failed: bool
     kill_on_partition: bool
     default_timeout: Callable[[int], float]  # of the queue with that number
     requeue_timeout: Callable[[int], float]
@@ -114,7 +115,7 @@ class Monitor:
         options, shield, forget = self._options, self._shield, self._source.forgetter()
         recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
-                        recorder.before(options.handlers.failed), shield.alarm)
+                        recorder.before(options.handlers.failed), shield.alarm, options.keep_failed)
         runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,
                               options.default_timeout, options.max_tasks, options.max_rss, recorder)
 
@@ -160,10 +161,10 @@ class Monitor:
             exited = child.kill()
             outcome = self._black_box.open(child, slot, lease.payload, attempt.cause, exited)
             self._children.bury(child)
-        verdict = judge(slot.step, slot.outcome, attempt.cause, self._options.requeue_crashed)
+        verdict = self._judge(slot, attempt.cause)
         reason, record = _runner.parse_ending(report or 'its process ended before it could say why')
-        if outcome is not None and outcome.kind is not Kind.FINISHED and verdict in (Verdict.LOSE, Verdict.RELEASE):
-            record = outcome.to_json()
+        if outcome is not None and outcome.kind is not Kind.FINISHED and not record:
+            reason, record = 'it ' + outcome.what, outcome.to_json()
         self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)
         if exited is None:
             self._end_if_out_of_step(child)
@@ -248,6 +249,10 @@ class Monitor:
             self._end_scribbler(child, error)
         return None
 
+    def _judge(self, slot: Slot, cause: Optional[Cause]) -> Verdict:
+        verdict = judge(slot.step, slot.outcome, cause, self._options.requeue_crashed)
+        return keep_failed(verdict, slot.outcome) if self._options.keep_failed else verdict
+
     def _end_if_out_of_step(self, child: Child) -> None:
         """All tasks that it was sent have ended: what else it says would be taken for the next one's."""
         if child.reader.holds_part:
@@ -301,7 +306,8 @@ class Monitor:
                      verdict.value, ''.join('\n' + each for each in (outcome.note, outcome.stack) if each),
                      extra=outcome.as_fields())
         options = self._options
-        if verdict is Verdict.RELEASE and step is not Step.ENDED and options.handlers.error is not None:
+        has_failed = verdict in (Verdict.RELEASE, Verdict.SET_ASIDE) and step is not Step.ENDED
+        if has_failed and options.handlers.error is not None:
             task = _read_safely(options.trust(lease.queue), lease.payload, step)
             if task is not None:
                 task.outcome = outcome

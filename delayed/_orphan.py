@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Deque, Iterable, List, Optional
 
 from . import _backoff
-from ._attempt import judge
+from ._attempt import Verdict, judge, keep_failed
 from ._lease import Lease
 from ._page import Outcome, Page, Slot, Step
 from ._redis import Unavailable
@@ -54,8 +54,8 @@ class Orphan:
 
     def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
                  requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None],
-                 alarm: bool) -> None:
-        """alarm: whether SIGALRM may be used."""
+                 alarm: bool, keep_failed: bool) -> None:
+        """alarm: whether SIGALRM may be used. keep_failed: whether tasks that fail are set aside."""
         self._page = page
         self._monitor_pid = monitor_pid
         self._connect = connect
@@ -70,6 +70,7 @@ class Orphan:
         self._deadline = _UNGUARDED
         self._pid = 0
         self._alarm = alarm
+        self._keep_failed = keep_failed
 
     def watch(self) -> None:
         """Asks the kernel to tell of the monitor's death. The signal belongs to the thread that forked this process,
@@ -112,14 +113,17 @@ class Orphan:
                 with self._lock:
                     for job in unsettled:
                         if not job.slot.settled:
-                            verdict = judge(Step.IDLE if job.skipped else Step.ENDED, job.slot.outcome, None, False)
-                            source.settle(self._lease(job), verdict, job.reason, job.record)
+                            source.settle(self._lease(job), self._judge(job), job.reason, job.record)
                             job.slot.settled = True
                 return
             except Unavailable as error:
                 logger.debug('cannot settle yet: %s', error)
             time.sleep(delay)
         logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
+
+    def _judge(self, job: Job) -> Verdict:
+        verdict = judge(Step.IDLE if job.skipped else Step.ENDED, job.slot.outcome, None, False)
+        return keep_failed(verdict, job.slot.outcome) if self._keep_failed else verdict
 
     def _lease(self, job: Job) -> Lease:
         lease = Lease(job.payload, job.slot.tokens, None, 'orphan:%d' % self._pid, time.monotonic())
@@ -147,6 +151,7 @@ class Orphan:
         logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
         if job.slot.step is not Step.ENDED:
             self._failed(task, signal.SIGTERM, None)
+            job.reason = 'it timed out when its monitor was dead'
             job.slot.outcome, job.slot.step = Outcome.FAILED, Step.ENDED
         self.settle([job])
         os.kill(self._pid, signal.SIGKILL)

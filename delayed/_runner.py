@@ -170,7 +170,8 @@ class Runner:
             self._leave_if_copy(error)
             self._end(job, Outcome.FAILED)
             task.outcome = self._recorder.failed(task, error)
-            job.record = task.outcome.to_json()
+            job.reason = 'it %s (%s)' % (task.outcome.what, task.outcome.note)
+            job.record = self._recorder.with_traceback(task.outcome, error).to_json()
             logger.exception('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
                              extra=task.outcome.as_fields())
             return type(error), error, error.__traceback__

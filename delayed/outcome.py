@@ -48,7 +48,7 @@ class Outcome:
     limit: which of the worker's options it exceeded, `task_max_cpu` or `task_max_memory`.
     note: what else is known; of a task that raised, the exception's class and text.
     stack: where it stood. If its process died for want of time, by a limit or by a crash: the stack of every thread.
-        If the task is set aside: the traceback.
+        In a dead letter of a task that raised, or could not be read or loaded: the traceback.
     """
 
     kind: Kind
@@ -69,9 +69,14 @@ class Outcome:
     note: Optional[str] = None
     stack: Optional[str] = None
 
+    @property
+    def what(self) -> str:
+        """The kind in words, with the limit that it exceeded."""
+        return self.kind.value if self.limit is None else '%s %s' % (self.kind.value, self.limit)
+
     def __str__(self) -> str:
         """One line, as the log has it behind the task's name. The stack is left out."""
-        text = self.kind.value if self.limit is None else '%s %s' % (self.kind.value, self.limit)
+        text = self.what
         if self.run_seconds is not None:
             text += ' after %.3f s' % self.run_seconds
         figures = []

@@ -12,13 +12,16 @@ import dataclasses
 import itertools
 import random
 import zlib
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union
 
+from ._ledger import MOST_TASKS
 from ._turns import Rounds
 from ._wait_apart import wait_for_any
-from .errors import InvalidArgument, WrongType
+from .errors import InvalidArgument, NotAllEnqueued, WrongType
 from .queue import DeadLetter, Queue
 from .task import Task
+
+_END = object()
 
 
 class ShardedQueue:
@@ -58,9 +61,41 @@ class ShardedQueue:
         """As `Queue.enqueue`. key: tasks with one key go to one shard, and keep their order."""
         if not isinstance(task, Task):
             raise WrongType('enqueue takes a Task, not %r; see Task.create' % (task,))
-        if task.enqueue_call is None or task.shard is None:  # else it is a repeated call
-            task.shard = next(self._next) if key is None else self._number_of(key)
+        task.shard = self._number_for(task, key)
         return self.shards[task.shard].enqueue(task)
+
+    def enqueue_many(self, tasks: Iterable[Task], progress: Optional[Callable[[int], object]] = None,
+                     key: Union[str, bytes, None] = None) -> int:
+        """As `Queue.enqueue_many`. Each 500 tasks go into the shard whose turn it is, or all into that of the key."""
+        if not hasattr(tasks, '__iter__'):
+            raise WrongType('enqueue_many takes an iterable of tasks, not %r' % (tasks,))
+        iterator, enqueued = iter(tasks), 0
+
+        def tell(count: int) -> None:
+            if progress is not None:
+                progress(enqueued + count)
+
+        while True:
+            try:
+                first: Any = next(iterator, _END)
+                if first is _END:
+                    return enqueued
+                part = itertools.chain([first], itertools.islice(iterator, MOST_TASKS - 1))
+                number = self._number_for(first, key)
+                enqueued += self.shards[number].enqueue_many(_marked(part, number), tell)
+            except NotAllEnqueued as error:
+                why = error.__cause__
+                assert isinstance(why, Exception)
+                raise NotAllEnqueued(enqueued + error.enqueued, error.pending, enqueued + error.position,
+                                     error.uncertain, why) from why
+            except Exception as error:  # the iterable's
+                raise NotAllEnqueued(enqueued, [], enqueued, False, error) from error
+
+    def _number_for(self, task: Task, key: Union[str, bytes, None]) -> int:
+        """The number of the shard for a task that is enqueued; where its call is repeated, the same."""
+        if isinstance(task, Task) and task.enqueue_call is not None and task.shard is not None:
+            return task.shard
+        return next(self._next) if key is None else self._number_of(key)
 
     def dequeue(self) -> Optional[Task]:
         """As `Queue.dequeue`. It is for now and then: where it has to wait it opens a connection for each shard."""
@@ -130,6 +165,14 @@ class ShardedQueue:
             raise WrongType("the id of a dead letter of a sharded queue is a string such as '3:1795445657871.770' (see "
                             'dead), not %r' % (id,))
         return self.shards[int(number)], rest
+
+
+def _marked(tasks: Iterable[Task], number: int) -> Iterator[Task]:
+    """Has them remember their shard."""
+    for task in tasks:
+        if isinstance(task, Task):
+            task.shard = number
+        yield task
 
 
 #: What tasks can be enqueued to.

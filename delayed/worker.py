@@ -59,6 +59,8 @@ class Worker(abc.ABC):
         looks.
     max_losses: a task lost so often (its worker died or froze while it ran) is set aside; 0: never.
     stop_timeout: seconds after a request to stop when the running task is handed back; `None`: it is always finished.
+    on_failure: what becomes of a task that has failed by an exception, a timeout, a limit or a crash: `forget` (as in
+        0.5.1b2) leaves it to the error handler and the log; `set_aside` keeps it as a dead letter, with its outcome.
     on_crash: what becomes of a task whose process crashed: `fail` (as in 0.5.1b2) or `requeue` (counted as a loss).
     max_tasks: of a `PreforkedWorker`: how many tasks a child runs before another takes its place; `None`: any number.
     max_rss: of a `PreforkedWorker`: MB of memory (resident, all that is shared with the worker included); a child that
@@ -84,8 +86,8 @@ class Worker(abc.ABC):
     def __init__(self, queue: Queues, kill_timeout: float = 5, success_handler: Optional[SuccessHandler] = None,
                  error_handler: Optional[ErrorHandler] = None, *, lease: Optional[float] = 15,
                  sweep_interval: Optional[float] = 3, max_losses: int = MAX_LOSSES,
-                 stop_timeout: Optional[float] = None, on_crash: str = 'fail', on_partition: str = 'wait',
-                 max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
+                 stop_timeout: Optional[float] = None, on_failure: str = 'forget', on_crash: str = 'fail',
+                 on_partition: str = 'wait', max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
                  preload: Sequence[str] = (), task_max_cpu: Optional[float] = None,
                  task_max_memory: Optional[float] = None, prefetch: int = 1) -> None:
         self._queues = queue_list(queue)
@@ -98,7 +100,8 @@ class Worker(abc.ABC):
         for name, handler in (('success_handler', success_handler), ('error_handler', error_handler)):
             if handler is not None and not callable(handler):
                 raise WrongType('%s must be a function or None, not %r' % (name, handler))
-        for name, choice, choices in (('on_crash', on_crash, ('fail', 'requeue')),
+        for name, choice, choices in (('on_failure', on_failure, ('forget', 'set_aside')),
+                                      ('on_crash', on_crash, ('fail', 'requeue')),
                                       ('on_partition', on_partition, ('wait', 'kill'))):
             if choice not in choices:
                 raise InvalidArgument('%s must be one of %s, not %r' % (name, ', '.join(choices), choice))
@@ -123,7 +126,7 @@ class Worker(abc.ABC):
             kill_timeout=kill_timeout, handlers=Handlers(success_handler, error_handler),
             # Looks further apart than half a lease would never find that the living had the chance to renew.
             sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
-            requeue_crashed=on_crash == 'requeue',
+            requeue_crashed=on_crash == 'requeue', keep_failed=on_failure == 'set_aside',
             kill_on_partition=on_partition == 'kill',
             default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
             requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000,

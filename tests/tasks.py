@@ -34,6 +34,11 @@ def hold():
     pass_gate()
 
 
+def hold_and_fail():
+    hold()
+    raise ValueError('on purpose')
+
+
 def frozen():
     report('frozen', gc.get_freeze_count())
 

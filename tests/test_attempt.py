@@ -6,7 +6,7 @@ from signal import SIGKILL, SIGTERM
 
 import pytest
 
-from delayed._attempt import ESCALATE, Attempt, Cause, State, Verdict, judge
+from delayed._attempt import ESCALATE, Attempt, Cause, State, Verdict, judge, keep_failed
 from delayed._page import Outcome, Step
 
 
@@ -175,6 +175,11 @@ class TestWhatBecomesOfATask:
         for outcome, cause, requeue_crashed in itertools.product(Outcome, ANY_CAUSE, [True, False]):
             verdict = judge(Step.ENDED, outcome, cause, requeue_crashed)
             assert verdict in (Verdict.RELEASE, Verdict.SET_ASIDE)
+
+    def test_is_to_be_set_aside_if_it_failed_and_such_are_kept(self):
+        for verdict, outcome in itertools.product(Verdict, Outcome):
+            failed = verdict is Verdict.RELEASE and outcome is not Outcome.FINISHED
+            assert keep_failed(verdict, outcome) is (Verdict.SET_ASIDE if failed else verdict)
 
     def test_is_never_to_be_forgotten_before_it_began_unless_it_had_its_time(self):
         for step, cause, requeue_crashed in itertools.product(NOT_BEGUN, ANY_CAUSE, [True, False]):

@@ -256,6 +256,36 @@ class TestADeadLetter:
         assert letter.outcome.signal == signal.SIGABRT
         assert len(letter.lost_at) == 2
 
+    @pytest.mark.parametrize('prefetch', [1, 8])
+    def test_of_each_task_that_failed_is_kept_if_wanted(self, lab, queue, conn, recorded, worker_class, prefetch):
+        if worker_class.__name__ == 'ForkedWorker':
+            prefetch = 1
+        lab.drain(recorded(on_failure='set_aside', prefetch=prefetch, kill_timeout=1), queue, task('run'),
+                  task('fail', 'on purpose'), task('burn', 3600, timeout=0.2), task('abort'), task('os._exit', 3),
+                  task('run'))
+        assert [letter.reason for letter in queue.dead()] == [
+            'it failed (ValueError: on purpose)', 'it timed out', 'it crashed', 'it ended its process']
+        assert [letter.outcome.kind for letter in queue.dead()] == [
+            Kind.FAILED, Kind.TIMED_OUT, Kind.CRASHED, Kind.EXITED]
+        failed, timed_out, crashed, exited = (letter.outcome.stack for letter in queue.dead())
+        assert 'in fail\n' in failed and 'in burn\n' in timed_out and 'in abort\n' in crashed and exited is None
+        assert [values[0]['outcome'] for values in lab.reports('outcome')] == [  # the handlers are called all the same
+            'finished', 'failed', 'timed out', 'crashed', 'ended its process', 'finished', 'finished']
+        assert not conn.exists('default_enqueued', 'default_dequeued', 'default_leases', 'default_losses')
+
+    @pytest.mark.parametrize('how', ['fails', 'times out'])
+    def test_is_kept_by_a_child_whose_monitor_is_dead_too(self, lab, queue, recorded, how):
+        program = lab.start_worker(recorded(on_failure='set_aside', kill_timeout=0.1))
+        queue.enqueue(task('hold_and_fail', timeout=None if how == 'fails' else 1))
+        lab.expect('holds')
+        program.signal(signal.SIGKILL)
+        if how == 'fails':
+            lab.open_gate()
+        letter, = wait_until(queue.dead, 'the dead letter')
+        assert letter.reason == ('it failed (ValueError: on purpose)' if how == 'fails' else
+                                 'it timed out when its monitor was dead')
+        program.await_last()
+
     def test_waits_again_as_any_other(self, lab, queue, recorded):
         lab.drain(recorded(), queue, task('broken_module.f'))
         letter, = queue.dead()

@@ -1,13 +1,15 @@
 """What the command shows of the black box, as an operator types it."""
 
 import os
+import signal
 import sys
 
 import pytest
 
 from delayed.cli import Exit
+from delayed.queue import Queue
 from delayed.worker import PreforkedWorker
-from waiting import wait_until
+from waiting import DEADLINE, wait_until
 from workers import task
 
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='needs /proc')
@@ -43,6 +45,36 @@ class TestTheStack:
         status, _, err = shell.run('status', '--stack', str(pid))
         assert status == Exit.FAILED
         assert 'no process %d' % pid in err
+
+
+@linux
+class TestATaskThatHangs:
+    def test_is_found_mended_and_run_again(self, shell, conn):
+        """As README tells it."""
+        shell.write('reports.py', """
+            import time
+
+            def build(name):
+                while True:
+                    time.sleep(1)  # it never ends
+            """)
+        shell.out('enqueue', 'reports:build', 'May', '--timeout', '2', '--queue', 'default')
+        worker = shell.start('worker', 'myapp.tasks:queue', '--on-failure', 'set_aside')
+        running, = wait_until(lambda: shell.json('status', '--queue', 'default')['queues'][0]['tasks'], 'the task')
+        assert running['function'] == 'reports.build'
+        wait_until(lambda: 'line 6 in build' in shell.run('status', '--stack', str(running['pid']))[1], 'the line')
+        letter, = wait_until(lambda: shell.json('dead', 'list', '--queue', 'default')['dead'], 'the end of its time')
+        assert letter['reason'] == 'it timed out'
+        assert 'line 6 in build' in shell.out('dead', 'show', letter['id'], '--queue', 'default')
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(DEADLINE) == 0
+        shell.write('reports.py', """
+            def build(name):
+                print('built', name)
+            """)
+        status, out, _ = shell.run('dead', 'replay', letter['id'], '--queue', 'default', '--delete')
+        assert (status, out.splitlines()[0]) == (Exit.OK, 'built May')
+        assert Queue('default', conn).dead_len() == 0
 
 
 class TestADeadLetter:

@@ -66,6 +66,8 @@ def _add_processes(parser: Any) -> None:
             % (what, 'yes' if kind == 'preforked' else 'no', kind)))
     option(group, '--max-tasks', type=positive, metavar='N', env='DELAYED_MAX_TASKS', shown='never',
            help='preforked: replace the process that runs tasks after N of them')
+    option(group, '--prefetch', type=positive, metavar='N', default=1, env='DELAYED_PREFETCH',
+           help='preforked: take up to N tasks at once, as long as together they take milliseconds')
     option(group, '--max-rss', type=positive, metavar='MB', env='DELAYED_MAX_RSS', shown='never',
            help='preforked: replace it when it has more memory than so many MB after a task')
     option(group, '--import', many=True, metavar='MODULE', env='DELAYED_IMPORT', dest='imports',
@@ -91,6 +93,8 @@ def _add_tasks(parser: Any) -> None:
            help='end a task that has used so much processor time, rounded up to the next second of its process')
     option(group, '--task-max-memory', type=positive, metavar='MB', env='DELAYED_TASK_MAX_MEMORY', shown='no limit',
            help='a task whose process would have more data than so many MB gets a MemoryError (Linux)')
+    option(group, '--on-failure', choices=('forget', 'set_aside'), default='forget', env='DELAYED_ON_FAILURE',
+           help='leave a task that has failed to the error handler and the log, or keep it as a dead letter')
     option(group, '--on-crash', choices=('fail', 'requeue'), default='fail', env='DELAYED_ON_CRASH',
            help='a task whose process crashes has failed, or runs again')
     option(group, '--on-partition', choices=('wait', 'kill'), default='wait', env='DELAYED_ON_PARTITION',
@@ -148,8 +152,8 @@ def _worker(args: argparse.Namespace) -> Worker:
         raise InvalidArgument('the environment variable DELAYED_WORKER must be forked or preforked, not %r' % kind)
     make: Callable[..., Worker] = worker.ForkedWorker if kind == 'forked' else worker.PreforkedWorker
     options: Dict[str, Any] = {name: getattr(args, name) for name in (
-        'lease', 'sweep_interval', 'max_losses', 'stop_timeout', 'on_crash', 'on_partition', 'max_tasks', 'max_rss',
-        'task_max_cpu', 'task_max_memory')}
+        'lease', 'sweep_interval', 'max_losses', 'stop_timeout', 'on_failure', 'on_crash', 'on_partition', 'max_tasks',
+        'max_rss', 'task_max_cpu', 'task_max_memory', 'prefetch')}
     weights = _weights_of(args, queues)
     return make(dict(zip(queues, weights)) if weights else queues, args.kill_timeout, _function(args.success_handler),
                 _function(args.error_handler), preload=[str(name) for name in args.preload], **options)

@@ -6,7 +6,11 @@ import signal
 
 from steps import await_end, await_nothing_left, await_runs, enqueue, leftovers, runs
 
+from delayed.queue import Queue
 from delayed.task import Task
+from waiting import wait_until
+
+SECRET = 's' * 32
 
 
 class TestTasksThatThePeerEnqueued:
@@ -152,3 +156,21 @@ class TestMovesByHand:
         assert queue.requeue_lost() == 0
         assert leftovers(conn) == []
         assert runs(conn) == [1]
+
+
+class TestTasksThatWeSigned:
+    def test_are_run_by_no_worker_of_its_and_wait_for_ours(self, theirs, ours, conn, queue, worker):
+        signed = Queue('default', conn, secret=SECRET)
+        enqueue(signed, 'record', 1)
+        enqueue(queue, 'record', 2)
+        old = theirs.work(worker)
+        await_runs(conn, 2)
+        wait_until(lambda: conn.zcard('default_dequeued') == 1, 'the end of the other task')
+        old.kill()
+        payload, = conn.zrange('default_dequeued', 0, -1)
+        assert signed.read(payload).args == (1,)
+        conn.zadd('default_dequeued', {payload: 1})  # its lease ends
+        assert signed.requeue_lost() == 1
+        ours.work(worker, queue={'secret': SECRET})
+        await_runs(conn, 2, 1)
+        await_nothing_left(conn)

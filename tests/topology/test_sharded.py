@@ -12,7 +12,7 @@ from delayed._ledger import Ledger
 from delayed._queue_list import queue_list
 from delayed._wait_apart import Place, _ready, wait_apart
 from delayed.delay import delay
-from delayed.errors import InvalidArgument, WrongType
+from delayed.errors import InvalidArgument, NotAllEnqueued, WrongType
 from delayed.queue import Queue
 from delayed.sharded import ShardedQueue
 from delayed.sweeper import Sweeper
@@ -58,6 +58,54 @@ class TestAShardedQueue:
             sharded.enqueue(call(number), key='customer 7')
         assert sharded.shard_of('customer 7').len() == 5
         assert [sharded.dequeue().args[0] for _ in range(5)] == list(range(5))
+
+    def test_takes_many_at_once_five_hundred_to_a_shard(self, sharded):
+        told = []
+        assert sharded.enqueue_many((call(number) for number in range(1100)), told.append) == told[-1] == 1100
+        assert sorted(shard.len() for shard in sharded.shards)[-3:] == [100, 500, 500]
+        assert told == sorted(told)
+
+    def test_takes_many_with_one_key_to_its_shard(self, sharded):
+        assert sharded.enqueue_many([call(number) for number in range(600)], key='a') == 600
+        assert sharded.shard_of('a').len() == 600
+
+    @pytest.mark.parametrize('position', [0, 3, 500, 503])
+    @pytest.mark.parametrize('wrong', ['no task', None, call(lambda: None), ZeroDivisionError()])
+    def test_says_at_which_task_it_failed(self, sharded, position, wrong):
+        def tasks():
+            for number in range(position):
+                yield call(number)
+            if isinstance(wrong, Exception):
+                raise wrong
+            yield wrong
+
+        with pytest.raises(NotAllEnqueued) as caught:
+            sharded.enqueue_many(tasks())
+        error = caught.value
+        assert (error.enqueued, error.position, error.uncertain) == (position // 500 * 500, position, False)
+        assert sharded.len() == error.enqueued
+
+    def test_adds_those_once_of_which_it_was_not_known(self, conn, monkeypatch):
+        """The reply to the second call of three is lost."""
+        queue = ShardedQueue('orders', 3, conn)
+        tasks, calls = [call(number) for number in range(1500)], iter((False, True, False, False))
+        enqueue = Ledger.enqueue
+
+        def unlucky(ledger, *args):
+            reply = enqueue(ledger, *args)
+            if next(calls):
+                raise redis.ConnectionError
+            return reply
+
+        monkeypatch.setattr(Ledger, 'enqueue', unlucky)
+        with pytest.raises(NotAllEnqueued) as caught:
+            queue.enqueue_many(iter(tasks))
+        assert (caught.value.enqueued, caught.value.uncertain) == (500, True)
+        monkeypatch.setattr(Ledger, 'enqueue', enqueue)
+        assert queue.enqueue_many([*caught.value.pending, *tasks[1000:]]) == 1000
+        assert sorted(shard.len() for shard in queue.shards) == [500, 500, 500]
+        numbers = [Task.deserialize(data).args[0] for shard in queue.shards for data in conn.lrange(shard.name, 0, -1)]
+        assert sorted(numbers) == list(range(1500))
 
     def test_serves_a_task_through_its_life(self, sharded):
         sharded.enqueue(call(1))
