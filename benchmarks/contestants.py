@@ -82,11 +82,11 @@ HUEY = Contestant(
 RQ_FORKED = _rq(forked=True)
 _OLD = ('delayed==0.5.1b2', 'redis==3.5.3', _HIREDIS)
 
-#: Ours, with the black box and without, which no user can have: see sides/blindfold.py.
-BLACK_BOX = tuple((replace(row, name=name, environ=environ), replace(
-    row, name=name + ', without', environ={**environ, 'BENCH_BLACK_BOX': 'off'})) for name, row, environ in (
-        ('pre-forked', OURS, {}), ('pre-forked, with a success handler', OURS, {'BENCH_HANDLER': 'on'}),
-        ('forked', OURS_FORKED, {})))
+#: Ours, with the black box and without, which no user can have: see sides/blindfold.py. Pre-forked: in turns.
+WINKING = tuple(replace(OURS, name=name, environ={'BENCH_BLACK_BOX': 'in turns', **environ}) for name, environ in (
+    ('pre-forked', {}), ('pre-forked, with a success handler', {'BENCH_HANDLER': 'on'})))
+SEEING = replace(OURS_FORKED, name='forked')
+BLIND = replace(OURS_FORKED, name='forked, without', environ={'BENCH_BLACK_BOX': 'off'})
 
 PREFORKED = (
     OURS,

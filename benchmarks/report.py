@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .contestants import (
-    BLACK_BOX,
+    BLIND,
     FORKED,
     OURS,
     OURS_BATCHES,
@@ -17,6 +17,8 @@ from .contestants import (
     PUBLISHED,
     PUBLISHED_FORKED,
     RQ_FORKED,
+    SEEING,
+    WINKING,
     Contestant,
 )
 from .plot import bars
@@ -206,16 +208,15 @@ class Report:
         return table
 
     def _black_box(self) -> Table:
-        """Ratios are medians of those of each round."""
-        table: Table = [('', 'tasks/s', 'without', 'its part of the rate', 'CPU of the worker, µs', 'without',
-                         'its part of the CPU')]
-        for with_it, without in BLACK_BOX:
-            cells = [with_it.name]
-            for measure, shown in (('rate', _rate), ('cpu_us', _micros)):
-                pairs = [self._values('black_box', row, measure) for row in (with_it, without)]
-                parts = [(theirs / ours if measure == 'rate' else ours / theirs) - 1 for ours, theirs in zip(*pairs)]
-                cells += [*(shown(median(each)) for each in pairs), '%.1f %%' % (100 * median(parts))]
-            table.append(cells)
+        """Parts are medians of those of each round."""
+        table: Table = [('', 'CPU of the worker, µs a task', 'of it the black box', 'its part')]
+        found = [(row.name, *(self._values('black_box', row, name) for name in ('cpu_us', 'black_box_us')))
+                 for row in WINKING]
+        seeing, blind = (self._values('black_box', row, 'cpu_us') for row in (SEEING, BLIND))
+        found.append((SEEING.name, seeing, [mine - other for mine, other in zip(seeing, blind)]))
+        for name, whole, part in found:
+            shares = [its / all_ for its, all_ in zip(part, whole)]
+            table.append((name, _micros(median(whole)), '%.3g' % median(part), '%.1f %%' % (100 * median(shares))))
         return table
 
     def _goals(self) -> Table:

@@ -15,7 +15,19 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Sequence
 
 from .arena import SIDES, Arena, Failed, Fields, environment_of
-from .contestants import BLACK_BOX, FORKED, HUEY, OURS, OURS_FORKED, PREFORKED, PUBLISHED, PUBLISHED_FORKED, Contestant
+from .contestants import (
+    BLIND,
+    FORKED,
+    HUEY,
+    OURS,
+    OURS_FORKED,
+    PREFORKED,
+    PUBLISHED,
+    PUBLISHED_FORKED,
+    SEEING,
+    WINKING,
+    Contestant,
+)
 from .environments import clean_environ
 from .sides import readings
 
@@ -70,9 +82,7 @@ class Suite:
             self._watch_others()
             self._each('preforked', PREFORKED, lambda row: self._race(row, self._sizes.preforked))
             self._each('forked', FORKED, lambda row: self._race(row, self._sizes.forked))
-            for pair in BLACK_BOX:  # in turns, for the second may find a warmer machine
-                self._each('black_box', pair if index % 2 else pair[::-1], lambda row: self._race(
-                    row, self._sizes.forked if row.forked else self._sizes.preforked))
+            self._black_box(index)
             self._each('backlog', (OURS,), self._backlog)
             self._each('scaling', (OURS, PUBLISHED, HUEY), self._scaling)
             self._watch_others()
@@ -124,6 +134,23 @@ class Suite:
                 number *= _MANY
                 found['many_rate'] = number / producer.many(number)['seconds']
         return found
+
+    def _black_box(self, index: int) -> None:
+        self._each('black_box', WINKING, self._wink)
+        pair = (SEEING, BLIND) if index % 2 else (BLIND, SEEING)  # the second may find a warmer machine
+        self._each('black_box', pair, lambda row: self._race(row, self._sizes.forked))
+
+    def _wink(self, row: Contestant) -> Fields:
+        """Drains, with the black box and without in turns."""
+        number = self._sizes.preforked * _MANY
+        with self._arena.producer(row) as producer:
+            producer.enqueue('mark', 'begin')
+            producer.fill(number)
+            producer.enqueue('mark', 'end')
+            with self._arena.worker(row) as worker:
+                begin, end = (self._arena.expect(label, worker) for label in ('begin', 'end'))
+        seeing, blind = (seconds / tasks for seconds, tasks in (end['black_box'][half] for half in ('with', 'without')))
+        return {'cpu_us': _drained(begin, end, number + 1)['cpu_us'], 'black_box_us': (seeing - blind) * 1e6}
 
     def _backlog(self, row: Contestant) -> Fields:
         """Drains the first tasks of longer and longer lists."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import math
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ from ._describe import without_arguments
 from ._limits import Limits
 from ._memory import MEGABYTE, PEAK_UNIT
 from ._memory_kills import MemoryKills
-from ._page import Beginning, Slot, Step
+from ._page import Beginning, Page, Slot, Step
 from ._stacks import current_stacks
 from ._usage import usage_of, usage_of_programs
 from .outcome import LONGEST_STACK_IN_REDIS, Kind, Outcome
@@ -47,6 +48,8 @@ _BY_OUTCOME = {
 _TOO_SHORT_FOR_PROGRAMS = 0.0005
 #: What is kept of an exception's text, in characters.
 _LONGEST_TEXT = 1000
+#: What a process had used when a task began is known as of so long before, in seconds.
+_FRESH = 0.01
 #: A process that died with so much of its memory limit was short of it, most likely.
 _NEARLY_ALL = 0.8
 
@@ -61,9 +64,11 @@ def name_of_worker(pid: int) -> str:
 
 
 class Recorder:
-    """In a child. `queue_name`: that of the queue with a number. `worker`: whose child, as `host:pid`."""
+    """In a child, which has this page. `queue_name`: that of the queue with a number. `worker`: whose child, as
+    `host:pid`."""
 
-    def __init__(self, queue_name: Callable[[int], str], worker: str, limits: Limits) -> None:
+    def __init__(self, page: Page, queue_name: Callable[[int], str], worker: str, limits: Limits) -> None:
+        self._page = page
         self._queue_name = queue_name
         self._worker = worker
         self._pid = 0
@@ -71,19 +76,29 @@ class Recorder:
         self._programs = 0.0, 0.0  # seconds of processor time of the programs that tasks have started
         self._began = 0.0
         self._slot: Optional[Slot] = None
-        self._beginning = 0.0, 0.0, 0.0, 0.0, 0.0
+        self._used = 0.0, 0.0, 0.0  # by this process: seconds, user and system; bytes at its peak
+        self._read_at = -math.inf  # monotonic seconds
+        self._is_noted = False  # on the page
+        self._epoch = 0.0  # when monotonic time was 0, in Unix seconds
 
     def begin(self, slot: Slot) -> None:
         """A task begins: notes on the page what must be known if this process dies in it."""
         now = time.monotonic()
-        if self._slot is not None and now - self._began > _TOO_SHORT_FOR_PROGRAMS:
-            self._programs = usage_of_programs()[:2]
-        self._began, self._slot, self._pid = now, slot, os.getpid()
-        spent = resource.getrusage(resource.RUSAGE_SELF)
+        if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
+            if self._slot is not None:
+                self._programs = usage_of_programs()[:2]
+            self._epoch, self._pid = time.time() - now, os.getpid()
+            self._keep(now, resource.getrusage(resource.RUSAGE_SELF))
+        if not self._is_noted:
+            self._page.note_used(self._epoch, *self._used)
+            self._is_noted = True
+        self._began, self._slot = now, slot
+        slot.began = now
+
+    def _keep(self, now: float, spent: resource.struct_rusage) -> None:
         user, system = self._programs
-        self._beginning = (time.time(), now, spent.ru_utime + user, spent.ru_stime + system,
-                           spent.ru_maxrss * PEAK_UNIT)
-        slot.note_beginning(*self._beginning)
+        self._used = spent.ru_utime + user, spent.ru_stime + system, float(spent.ru_maxrss * PEAK_UNIT)
+        self._read_at, self._is_noted = now, False
 
     def finished(self, task: Task) -> None:
         """The task that began last has returned: its record is made if somebody asks for it."""
@@ -102,7 +117,9 @@ class Recorder:
         slot = self._slot
         assert slot is not None
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        return partial(_outcome_in_child, kind, _name_of(task), self._beginning, now, spent, self._programs,
+        beginning = Beginning(self._epoch + self._began, self._began, *self._used)
+        self._keep(now, spent)
+        return partial(_outcome_in_child, kind, _name_of(task), beginning, now, spent, self._programs,
                        (self._queue_name(slot.queue), self._worker, self._pid), stack, limit)
 
     def failed(self, task: Task, error: BaseException) -> Outcome:
@@ -141,7 +158,7 @@ class BlackBox:
         """The record of a task whose child is dead, but not yet forgotten. `cause`: why the monitor ended it."""
         kind = judge_kind(slot.step, slot.outcome, cause, exited.signum, self._limits)
         name = _name_of(without_arguments(payload))
-        used = _used(slot.beginning, time.monotonic(), *(exited.usage or (None, None, None)))
+        used = _used(child.page.beginning_of(slot), time.monotonic(), *(exited.usage or (None, None, None)))
         return Outcome(
             kind, **_names(name), queue=self._queue_name(slot.queue), worker=self._worker,
             child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
@@ -189,12 +206,12 @@ def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signu
     return Kind.CRASHED if signum in _FAULTS else Kind.KILLED
 
 
-def _outcome_in_child(kind: Kind, name: Optional[Name], beginning: Tuple[float, float, float, float, float], now: float,
+def _outcome_in_child(kind: Kind, name: Optional[Name], beginning: Beginning, now: float,
                       spent: resource.struct_rusage, programs: Tuple[float, float], where: Tuple[str, str, int],
                       stack: Optional[str], limit: Optional[str]) -> Outcome:
     queue, worker, child_pid = where
     own = usage_of(spent)
-    used = _used(Beginning(*beginning), now, own.user + programs[0], own.system + programs[1], own.peak_rss)
+    used = _used(beginning, now, own.user + programs[0], own.system + programs[1], own.peak_rss)
     return Outcome(kind, **_names(name), queue=queue, worker=worker, child_pid=child_pid, **used, limit=limit,
                    stack=stack)
 

@@ -113,7 +113,7 @@ class Monitor:
         """What a child will do. All that can be made before the fork is made here: in the child, each new thing costs
         pages of memory, which is what a short life costs most of."""
         options, shield, forget = self._options, self._shield, self._source.forgetter()
-        recorder = Recorder(options.queue_name, name_of_worker(self._pid), options.limits)
+        recorder = Recorder(page, options.queue_name, name_of_worker(self._pid), options.limits)
         orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
                         recorder.before(options.handlers.failed), shield.alarm, options.keep_failed)
         runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,

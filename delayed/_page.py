@@ -10,11 +10,11 @@ import mmap
 import struct
 from typing import NamedTuple, Optional, Tuple
 
-_ASKED, _LEAVING, _BEGUN_AT, _REVOKED_AT, _SLOTS_AT = 0, 1, 8, 16, 64
+_ASKED, _LEAVING, _BEGUN_AT, _REVOKED_AT, _USED_AT, _SLOTS_AT = 0, 1, 8, 16, 24, 64
 _NUMBER, _MOMENT = struct.Struct('=Q'), struct.Struct('=d')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
-_BEGINNING_AT, _BEGINNING = 8, struct.Struct('=5d')
 _BEGAN_AT, _UNTIL_AT = 48, 56
+_USED = struct.Struct('=4d')
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
@@ -83,20 +83,9 @@ class Slot:
     def outcome(self, outcome: Outcome) -> None:
         self._memory[self._start + _OUTCOME] = outcome
 
-    def note_beginning(self, *beginning: float) -> None:
-        """By the child, before it sets `BEGUN`: the fields of `Beginning`."""
-        _BEGINNING.pack_into(self._memory, self._start + _BEGINNING_AT, *beginning)
-
-    @property
-    def beginning(self) -> Optional[Beginning]:
-        """`None` before the task has begun."""
-        if self.step < Step.BEGUN:
-            return None
-        return Beginning(*_BEGINNING.unpack_from(self._memory, self._start + _BEGINNING_AT))
-
     @property
     def began(self) -> float:
-        """By the child that was sent a batch: when (monotonic) it began this task; 0: it has not."""
+        """By the child: when (monotonic) it began this task; of a batch, 0: it has not."""
         return float(_MOMENT.unpack_from(self._memory, self._start + _BEGAN_AT)[0])
 
     @began.setter
@@ -151,6 +140,18 @@ class Page:
     def __init__(self, slots: int = 2) -> None:
         self._memory = mmap.mmap(-1, _SLOTS_AT + slots * _SLOT_SIZE)
         self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(slots))
+
+    def note_used(self, epoch: float, user: float, system: float, peak_rss: float) -> None:
+        """By the child, between tasks: when monotonic time was 0, in Unix seconds, and what it has used; see
+        `Beginning`."""
+        _USED.pack_into(self._memory, _USED_AT, epoch, user, system, peak_rss)
+
+    def beginning_of(self, slot: Slot) -> Optional[Beginning]:
+        """Of the last task that began; `None` before it has."""
+        if slot.step < Step.BEGUN:
+            return None
+        epoch, user, system, peak_rss = _USED.unpack_from(self._memory, _USED_AT)
+        return Beginning(epoch + slot.began, slot.began, user, system, peak_rss)
 
     @property
     def begun(self) -> int:

@@ -46,15 +46,16 @@ class TestAPage:
         beginning = Beginning(1_700_000_000.25, 17.5, 0.125, 0.0625, 38_000_000.0)
 
         def note():
-            slot.note_beginning(*beginning)
+            page.note_used(1_699_999_982.75, *beginning[2:])
+            slot.began = beginning.moment
             slot.step = Step.BEGUN
 
-        assert slot.beginning is None
+        assert page.beginning_of(slot) is None
         in_child(note)
-        assert slot.beginning == beginning
-        assert (slot.tokens, page.slots[0].beginning) == (TOKENS, None)
+        assert page.beginning_of(slot) == beginning
+        assert (slot.tokens, page.beginning_of(page.slots[0])) == (TOKENS, None)
         slot.prepare(())
-        assert slot.beginning is None
+        assert page.beginning_of(slot) is None
 
     def test_shows_a_child_what_its_monitor_noted_after_the_fork(self, page):
         read_end, write_end = os.pipe()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import InvalidArgument
 from ._exit import Exit
-from ._failures import Failures
 from ._options import described, flag, option, seconds
 from ._output import add_json, say, say_json
 from ._queues import add_queues, find_queue, function_at, names_queues, reach_queue
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from ..outcome import Outcome
     from ..queue import Queue
     from ..task import Task
+    from ._failures import Failures
 
 _BY_NAME = re.compile(r'([^\W\d]\w*)=(.*)', re.DOTALL)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between two looks
@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     positional, named = _arguments(args)
     function = None if args.no_import else function_at(args.function)
     queue = _queue(args, function)
+    from ._failures import Failures
     with contextlib.ExitStack() as stack:
         failures = None if args.wait is None else stack.enter_context(Failures(getattr(queue, 'shards', [queue])))
         return _enqueue_and_tell(args, queue, _enqueue(args, queue, function, positional, named), failures)
