@@ -31,7 +31,10 @@ def _pids(scene, who):
 
 def kill(who):
     def strike(scene, cell):
-        for pid in _pids(scene, who):
+        *others, last = _pids(scene, who)
+        if others:
+            scene.signal(last, signal.SIGSTOP)  # at once: the monitor sees nothing of the child's death
+        for pid in (*others, last):
             scene.signal(pid, signal.SIGKILL)
         scene.start('B')
         scene.let_all_go()
