@@ -83,7 +83,7 @@ class Monitor:
         self._books = self._open_books()
         self._black_box = BlackBox(options.queue_name, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
-        self._told_of_stop = False
+        self._told_of_stop = self._told_of_delay = False
 
     def _open_books(self) -> Books:
         return Books(self._source, self._options.sweep_interval, self._stop, self._wakeup.wait, self._children.part)
@@ -101,6 +101,7 @@ class Monitor:
                     self._books.give_up()
                     break
                 else:
+                    self._explain_delay()
                     self._children.tend()
         except BaseException:  # of a signal handler of the program's own: SystemExit, say
             self._books.tell()
@@ -108,6 +109,13 @@ class Monitor:
         finally:
             self._children.dismiss()
             self._source.close()
+
+    def _explain_delay(self) -> None:
+        """Once, if nothing but Redis keeps this worker from stopping."""
+        if self._stop.wanted and not self._books.balanced and not self._told_of_delay:
+            self._told_of_delay = True
+            logger.warning('stopping when Redis is back, for it does not know how the last task ended; a second signal '
+                           'stops now, and that task may run again')
 
     def _prepare_life(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int) -> Life:
         """What a child will do. All that can be made before the fork is made here: in the child, each new thing costs

@@ -16,10 +16,12 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from types import TracebackType
 from typing import Any, Dict, Iterator, List, Optional, Type
@@ -254,3 +256,24 @@ def _free_port() -> int:
         probe.bind(('127.0.0.1', 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def main() -> int:
+    """`python -m delayed.embedded [PORT]`: runs a server for development, reached from this machine alone, without a
+    password, until Ctrl-C or SIGTERM."""
+    port = sys.argv[1] if len(sys.argv) > 1 else '6379'
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with EmbeddedRedis('--port', port):
+            print('Redis listens at redis://127.0.0.1:%s/0; Ctrl-C ends it, and deletes its data' % port, flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0
+    except DelayedError as error:
+        print('delayed.embedded: %s' % error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

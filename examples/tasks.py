@@ -13,15 +13,15 @@ from delayed.queue import Queue
 
 conn = redis.Redis.from_url(os.environ.get('REDIS_URL', 'redis://localhost:6379'))
 queue = Queue('examples', conn)
-delayed = delayed(queue)
+task = delayed(queue)
 
 
-@delayed()
+@task()
 def add(a, b):
     print('%d + %d = %d' % (a, b, a + b))
 
 
-@delayed(timeout=30)
+@task(timeout=30)
 def count_words(source, target):
     """Writes how often each word of the file `source` occurs, into the file `target`.
 

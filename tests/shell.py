@@ -41,6 +41,12 @@ def divide(a, b):
     return a / b
 
 
+def hang():
+    open('hangs', 'w').close()
+    while True:
+        pass
+
+
 def fail(why='on purpose'):
     deeper = why
     raise ValueError(deeper)

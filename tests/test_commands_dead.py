@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import signal
 
 import pytest
 
@@ -9,6 +10,7 @@ from delayed._signature import Signer
 from delayed.cli import Exit
 from delayed.task import Task
 from fuzz import canary
+from waiting import DEADLINE, wait_until
 
 ID, OTHER = '1795445657871.770', '1795445657872.000'
 REASON = 'it was lost 3 times: each time, the processes that ran it died or froze'
@@ -162,6 +164,17 @@ class TestReplay:
         terminal.read_until(r"'a reason'\r\n\(Pdb\) ")
         terminal.type('q\n')
         assert terminal.end()[0] == Exit.FAILED
+
+    def test_shows_where_it_hangs_on_ctrl_c(self, shell, set_aside, conn):
+        set_aside(ID, 'hang')
+        process = shell.start('dead', 'replay', ID, '--delete', '--queue', 'default')
+        process.stderr.readline()
+        wait_until((shell.folder / 'hangs').exists, 'the task')
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE)
+        assert process.returncode == Exit.INTERRUPTED
+        assert 'in hang' in err
+        assert conn.zcard('default_dead') == 1
 
     def test_of_what_is_no_task_or_is_gone_fails(self, shell, set_aside):
         set_aside(ID, payload=b'no task')

@@ -94,7 +94,7 @@ class TestEnqueueAndWait:
 
     def test_tells_that_it_has_ended(self, shell, conn):
         status, facts, _ = self.wait_for(shell, conn, lambda queue, task: queue.release(task))
-        assert (status, facts['state'], facts['outcome']) == (Exit.OK, 'ended', None)
+        assert (status, facts['state'], facts['outcome']) == (Exit.OK, 'finished', None)
 
     @pytest.mark.parametrize('prefetch', [1, 4])
     def test_tells_how_it_failed(self, shell, lab, conn, prefetch):
@@ -106,9 +106,9 @@ class TestEnqueueAndWait:
         assert worker.wait() == 0
         assert [status for status, _, _ in out] == [Exit.OK, *[Exit.FAILED] * 4, Exit.OK]
         for (_, text, _), expected in zip(out, (
-                'task 1 has ended', r'task 2 failed after .*\nZeroDivisionError: division by zero\n',
+                'task 1 has finished', r'task 2 failed after .*\nZeroDivisionError: division by zero\n',
                 r'task 3 failed after .*\nValueError: on purpose\n', r'task 4 timed out after ',
-                'task 5 ended its process after', 'task 6 has ended')):
+                'task 5 ended its process after', 'task 6 has finished')):
             assert re.search(expected, text), text
 
     def test_tells_that_it_was_set_aside(self, shell, conn):
@@ -117,6 +117,7 @@ class TestEnqueueAndWait:
         status, facts, _ = self.wait_for(shell, conn, set_aside)
         letter, = Queue('default', conn).dead()
         assert (status, facts['state'], facts['dead_letter']) == (Exit.FAILED, 'set aside', letter.id)
+        assert facts['reason'] == 'no such module'
 
     def test_tells_that_it_waits_or_runs_when_the_time_is_over(self, shell, conn):
         status, out, _ = shell.run('enqueue', 'myapp.tasks:add', '--wait', '0.01')

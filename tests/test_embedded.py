@@ -418,3 +418,17 @@ class TestAServerThatDoesNotComeUp:
         with pytest.raises(ServerNotFound, match='Bad directive'):
             EmbeddedRedis('--no-such-option', 'x').start()
         assert os.listdir(temporary) == []
+
+
+class TestTheProgram:
+    def test_runs_a_server_until_it_is_told_to_end(self, temporary):
+        port = embedded._free_port()
+        command = [sys.executable, '-W', 'error', '-m', 'delayed.embedded', str(port)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+            assert '127.0.0.1:%d/' % port in program.stdout.readline()
+            with contextlib.closing(redis.Redis(port=port)) as client:
+                assert client.ping()
+            second = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+            assert (second.returncode, 'Address already in use' in second.stderr) == (1, True)
+            program.send_signal(signal.SIGTERM)
+            assert program.wait(30) == 0

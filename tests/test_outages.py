@@ -110,6 +110,7 @@ class TestAnOutage:
         program.signal(signal.SIGTERM)
         lab.open_gate()
         assert lab.expect('succeeded') == [1]
+        wait_until(lambda: any('when Redis is back' in line for line in lab.log('WARNING')), 'word of the delay')
         program.signal(signal.SIGINT)
         assert program.wait() == 0
         assert any('may run again' in line for line in lab.log('ERROR'))

@@ -44,7 +44,7 @@ def check_queue(queue: Queue) -> Iterator[Finding]:
     yield from _check_secret(queue, inspection.next(), census)
     if census.dead:
         yield Finding('dead', queue.name, False, '%d tasks are set aside' % census.dead,
-                      'they cannot be run, or took their workers down; they stay until a person decides',
+                      'they failed, cannot be run, or took their workers down; they stay until a person decides',
                       'see `delayed dead list`, then `delayed dead requeue` or `delayed dead delete`')
 
 

@@ -83,8 +83,9 @@ def _by_name(args: argparse.Namespace) -> List[Queue]:
     from .._server import client
     from ..queue import Queue
     if not args.names:
-        raise InvalidArgument('which queue? Name it as your application does, such as myapp.tasks:queue, or as Redis '
-                              'does, with --queue NAME and --url URL')
+        raise InvalidArgument('which queue? Name it as your application does, such as %smyapp.tasks:queue, or as Redis '
+                              'does, with --queue NAME and --url URL; or set DELAYED_QUEUES' % (
+                                  '--app ' if hasattr(args, 'app') else ''))
     conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT)
     _clients.append(conn)
     return [Queue(str(name), conn) for name in dict.fromkeys(args.names)]
@@ -157,7 +158,7 @@ def _look_up(path: str, what: str, example: str) -> Tuple[Any, ModuleType]:
 
 def _nothing_like(name: str, holder: Any, path: str) -> str:
     names = [other for other in vars(holder) if not other.startswith('__')] if hasattr(holder, '__dict__') else []
-    near = difflib.get_close_matches(name, names)
+    near = difflib.get_close_matches(name, names, cutoff=0.7)
     where = '%s (%s)' % (holder.__name__, holder.__file__) if getattr(holder, '__file__', None) else path
     return 'there is no %r in %s%s' % (name, where, '; did you mean %s?' % _some(near) if near else '')
 

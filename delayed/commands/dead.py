@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
     parser = described(commands.add_parser, '''\
 Tasks that cannot be run are set aside, with the reason: those that were lost
 three times, those that cannot be read, and those whose function cannot be
-imported. They stay until you put them back or delete them.''', '''
+imported; with `delayed worker --on-failure set_aside`, all that failed. They
+stay until you put them back or delete them.''', '''
   %(prog)s list --queue default
   %(prog)s list --help
 ''', name='dead', help='list, show, put back, delete and replay tasks that were set aside')
@@ -87,7 +88,7 @@ and without a timeout. The queue is left as it is.''', '''
   %(prog)s 1795445657871.770 --queue default --delete
 ''', name='replay', help='run a task that was set aside, here and now')
     _add_id(parser)
-    flag(parser, '--pdb', env=None, help='where the task raises, debug it at that line')
+    flag(parser, '--pdb', env=None, help='where the task raises, or you press Ctrl-C, debug it at that line')
     then = parser.add_mutually_exclusive_group()
     flag(then, '--delete', env=None, help='if it returns, delete the dead letter')
     flag(then, '--requeue', env=None, help='if it returns, put it back into the queue, to run once more in a worker')
@@ -147,11 +148,14 @@ def _show(args: argparse.Namespace) -> int:
         'args': None if fields is None else [repr(value) for value in fields[3]],
         'kwargs': None if fields is None else {str(key): repr(value) for key, value in fields[4].items()},
         'timeout': None if fields is None else fields[5] and fields[5] / 1000}
+    facts.update({} if letter.outcome is None else {'worker': letter.outcome.worker})
     if args.json:
         say_json(facts)
         return Exit.OK
     facts.update(set_aside_at=_moment(letter.set_aside_at), lost_at=[_moment(moment) for moment in letter.lost_at],
                  outcome=letter.outcome and str(letter.outcome))
+    if not facts['timeout'] and fields is not None:
+        facts['timeout'] = "the queue's default"
     if letter.outcome is not None:
         facts.update(note=letter.outcome.note, stack=letter.outcome.stack)
     if fields is None:
@@ -243,6 +247,9 @@ def _replay(args: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
         result = task.run()
+    except KeyboardInterrupt as error:  # it hangs
+        _raised(error, args.pdb)
+        raise
     except (Exception, SystemExit) as error:
         return _raised(error, args.pdb)
     print('it returned %s after %.3f s' % (printable(repr(result)), time.monotonic() - began))

@@ -71,9 +71,11 @@ def _enqueue_and_tell(args: argparse.Namespace, queue: Any, task: Task, failures
     status = Exit.OK
     if failures is not None:
         queue, found = _wait(getattr(queue, 'shards', [queue]), task, args.wait)
-        outcome = failures.of(task) if found.place == 'gone' else None
+        letter = queue.ledger.dead_letter(found.letter_id) if found.letter_id else None
+        outcome = letter.outcome if letter else failures.of(task) if found.place == 'gone' else None
         status = Exit.OK if found.place == 'gone' and outcome is None else Exit.FAILED
-        facts.update(state=_STATES[found.place] if outcome is None else 'failed', dead_letter=found.letter_id or None,
+        facts.update(state='failed' if outcome and not letter else _STATES[found.place],
+                     dead_letter=found.letter_id or None, reason=letter and letter.reason,
                      outcome=outcome and outcome.as_fields())
         if not args.json:
             say(_told(queue, task, found, outcome))
@@ -82,18 +84,19 @@ def _enqueue_and_tell(args: argparse.Namespace, queue: Any, task: Task, failures
     return status
 
 
-_STATES = {'gone': 'ended', 'dead': 'set aside', 'waiting': 'waiting', 'dequeued': 'running'}
+_STATES = {'gone': 'finished', 'dead': 'set aside', 'waiting': 'waiting', 'dequeued': 'running'}
 
 
 def _told(queue: Queue, task: Task, found: Whereabouts, outcome: Optional[Outcome]) -> str:
-    if outcome is not None:
-        more = ''.join('\n' + each for each in (outcome.note, outcome.stack) if each)
-        return 'task %s %s%s' % (task.id, outcome, more)
-    if found.place == 'gone':
-        return 'task %s has ended, and no worker told of a failure' % task.id
+    more = '' if outcome is None else ''.join('\n' + each for each in (outcome.note, outcome.stack) if each)
     if found.place == 'dead':
         letter = queue.ledger.dead_letter(found.letter_id)
-        return 'task %s was set aside as %s: %s' % (task.id, found.letter_id, letter.reason if letter else 'gone since')
+        reason = letter.reason if letter else 'gone since'
+        return 'task %s was set aside as %s: %s%s' % (task.id, found.letter_id, reason, more)
+    if outcome is not None:
+        return 'task %s %s%s' % (task.id, outcome, more)
+    if found.place == 'gone':
+        return 'task %s has finished' % task.id
     return 'task %s %s' % (task.id, 'still waits: is there a worker?' if found.place == 'waiting' else 'still runs')
 
 

@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
         say_json({'purged': purged})
     else:
         for name, count in purged.items():
-            say('queue %s: deleted %d keys' % (name, count))
+            none = '' if count else ', for there are none: is the name right?'
+            say('queue %s: deleted %d keys%s' % (name, count, none))
     return Exit.OK
 
 
