@@ -110,8 +110,9 @@ class TestWatch:
         lines = re.sub(r'\x1b\[\w', '', frame).splitlines()
         assert max(map(len, lines)) <= 50
         terminal.resize(50, 4)
-        lines = re.sub(r'\x1b\[\w', '', terminal.read_until(r'\x1b\[J')).splitlines()
-        assert (len(lines), lines[-1]) == (3, '...')
+        while lines[-1] != '...':  # one signal may have it draw twice
+            lines = re.sub(r'\x1b\[\w', '', terminal.read_until(r'\x1b\[J')).splitlines()
+        assert len(lines) == 3
         terminal.type('\x03')
         assert terminal.end()[0] == Exit.OK
 
