@@ -89,13 +89,13 @@ class Batch:
         """The first open one, if what the child says now, and what is no answer, is about that."""
         return self.head if self._closed == self._answered else None
 
-    def pop_ended(self) -> Optional[Sent]:
+    def pop_ended(self, dead: bool = False) -> Optional[Sent]:
         """Closes the first open one if the page says that it has ended, its handlers too, and that is all there is to
-        say of it."""
+        say of it. dead: the child says no more."""
         head = self.head
-        if head is None or head.slot.step is not Step.ENDED or self._page.begun <= head.number:
+        if head is None or head.slot.step is not Step.ENDED:
             return None
-        if head.slot.outcome is not Outcome.FINISHED:
+        if not dead and (self._page.begun <= head.number or head.slot.outcome is not Outcome.FINISHED):
             return None  # the answer says why
         self._closed += 1
         return head
@@ -115,6 +115,10 @@ class Batch:
     def close_others(self) -> List[Sent]:
         """The child is dead, or will be killed: the same for all but the first open one."""
         return self._close_from(min(self._closed + 1, self._end))
+
+    def close_all(self) -> List[Sent]:
+        """The same for all that are open."""
+        return self._close_from(self._closed)
 
     def _close_from(self, index: int) -> List[Sent]:
         closed = list(reversed(self._sent[index:self._end]))

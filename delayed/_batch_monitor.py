@@ -21,6 +21,7 @@ from ._prefetch import BatchBooks, BatchSource
 from ._wakeup import milliseconds
 from .logger import logger
 
+_UNSAID = 'its process ended before it could say why'
 #: When all is known, and the child has but to say so, it is asked whether it lives so often, in seconds.
 _ANSWERING = 0.5
 #: How long a child may take to begin with a batch before the others wait for somebody else, in seconds: it may be new.
@@ -109,6 +110,10 @@ class BatchMonitor(Monitor):
             poll.poll(milliseconds(self._batch_seconds_left(child, batch)))
             self._wakeup.drain()
             since = self._hear(child, batch, since, poll)
+            if child.closed:  # it ended one that was told to
+                self._close_ended(child, batch, dead=True)
+                self._hand_back(child, batch.close_all())
+                return
             if batch.answered:
                 return
             if child.reap() is not None:
@@ -196,19 +201,23 @@ class BatchMonitor(Monitor):
     def _slow_at(head: Sent, attempt: Attempt) -> float:
         return attempt.began + (SLOW if head.slot.began else _STARTING)
 
-    def _close_ended(self, child: Child, batch: Batch) -> None:
-        ended = batch.pop_ended()
+    def _close_ended(self, child: Child, batch: Batch, dead: bool = False) -> None:
+        ended = batch.pop_ended(dead)
         while ended is not None:
-            self._note_end(child, batch, ended, '', SLOW)
-            ended = batch.pop_ended()
+            self._note_end(child, batch, ended, _UNSAID if dead else '', SLOW)
+            ended = batch.pop_ended(dead)
 
     def _end_batch(self, child: Child, batch: Batch, cause: Optional[Cause]) -> None:
         """The child is dead, or is to be killed for that cause."""
-        self._close_ended(child, batch)
-        self._hand_back(child, batch.close_others())
+        child.kill()  # first: from now on the page does not change
+        if not child.closed:
+            self._hear(child, batch, time.monotonic())
+        self._close_ended(child, batch, dead=True)
+        self._hand_back(child, batch.close_all() if child.closed else batch.close_others())
         head = batch.head
         if head is None:
-            self._children.bury(child)
+            if not child.closed:
+                self._children.bury(child)
             return
         attempt = self._attempt_of(batch, head)
         if cause is not None:

@@ -177,7 +177,10 @@ class BlackBox:
 
 
 def _traceback_of(error: BaseException) -> str:
-    return ''.join(traceback.format_exception(type(error), error, error.__traceback__))[-LONGEST_STACK_IN_REDIS:]
+    try:
+        return ''.join(traceback.format_exception(type(error), error, error.__traceback__))[-LONGEST_STACK_IN_REDIS:]
+    except Exception:  # some cannot be formatted, a SyntaxError with odd fields for one
+        return _in_words(error)
 
 
 def _in_words(error: BaseException) -> str:

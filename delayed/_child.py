@@ -47,6 +47,7 @@ class Child:
         self.page = page
         self.stacks = stacks
         self.pid = 0
+        self.closed = False
         self._exit: Optional[Exit] = None
         self._signum: Optional[int] = None  # the last one it was sent
         self._sent = 0
@@ -147,6 +148,7 @@ class Child:
 
     def close(self) -> None:
         """Forgets a child that was reaped."""
+        self.closed = True
         _fds.close(self.writer.fd, self.reader.fd)
         self.stacks.close()
         if self._death_fd is not None:

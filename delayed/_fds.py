@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 from typing import Iterator, Set, Tuple
 
@@ -51,6 +52,9 @@ def sparing(*fds: int) -> Iterator[None]:
 
 
 def _close_in_child() -> None:
+    wakeup = signal.set_wakeup_fd(-1)  # it would write into whatever gets the number
+    if wakeup != -1 and wakeup not in _monitors:
+        signal.set_wakeup_fd(wakeup)
     close(*(_monitors - getattr(_fork, 'spared', set())))
     _monitors.clear()
     _lock.release()

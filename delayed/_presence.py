@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Deque, Dict, Sequence, Tuple
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from ._ledger import Ledger
 from .logger import logger
@@ -54,9 +54,11 @@ class Presence:
             return
         try:
             ledger.tell_failure(record)
-        except ResponseError as error:
+        except NoPermissionError as error:
             self._muted = True
             logger.info('`delayed enqueue --wait` will not hear of failures: %s', error)
+        except ResponseError as error:
+            logger.debug('`delayed enqueue --wait` did not hear of a failure: %s', error)
 
     def leave(self, ledger: Ledger) -> None:
         """The worker has ended. Raises as `tell`."""

@@ -23,6 +23,7 @@ from ._trust import Trust
 from .errors import UnreadablePayload
 from .logger import is_heard, logger
 from .outcome import Kind
+from .outcome import Outcome as Record
 from .task import Task
 
 #: What a message from the child begins with.
@@ -172,8 +173,7 @@ class Runner:
             task.outcome = self._recorder.failed(task, error)
             job.reason = 'it %s (%s)' % (task.outcome.what, task.outcome.note)
             job.record = self._recorder.with_traceback(task.outcome, error).to_json()
-            logger.exception('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
-                             extra=task.outcome.as_fields())
+            _log_failure(task, task.outcome)
             return type(error), error, error.__traceback__
         self._leave_if_copy()
         self._end(job, Outcome.FINISHED)
@@ -215,6 +215,15 @@ class Runner:
     def _abandon(self) -> NoReturn:
         logger.error('a task closed the pipes of its process %d, which ends', self._pid)
         exit_now(1)
+
+
+def _log_failure(task: Task, outcome: Record) -> None:
+    """With the traceback, unless Python cannot format it; then logging raises that, too."""
+    words = 'task %s (%s.%s) %s', task.id, task.module_name, task.func_name, outcome
+    try:
+        logger.exception(*words, extra=outcome.as_fields())
+    except Exception:
+        logger.error(*words, extra=outcome.as_fields())
 
 
 def ending(job: Job) -> bytes:

@@ -130,9 +130,9 @@ class Source:
         """Carries out a verdict. `reason` and `record`: for a dead letter, or those who wait for a task that failed.
         Returns whether the lease was still held."""
         ledger = self._ledger
+        if record and verdict in (Verdict.RELEASE, Verdict.SET_ASIDE):
+            self.presence.tell_failure(ledger, record)
         if verdict is Verdict.RELEASE:
-            if record:
-                self.presence.tell_failure(ledger, record)
             return ledger.release(lease.payload, lease.tokens)
         if verdict is Verdict.HAND_BACK:
             return ledger.requeue(lease.payload, lease.tokens, 'front')
@@ -266,6 +266,8 @@ class QueueSource(Source):
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         try:
             if verdict is Verdict.RELEASE:
+                if record:
+                    self.presence.tell_failure(self._ledger, record)
                 return self._queue.release(lease.task or self._task_of(lease)) is not False
             if verdict is Verdict.HAND_BACK:
                 return bool(self._queue.requeue(lease.task or self._task_of(lease)))

@@ -21,7 +21,7 @@ from .errors import InvalidArgument, NotAllEnqueued, WrongType
 from .queue import DeadLetter, Queue
 from .task import Task
 
-_END = object()
+_END: Any = object()
 
 
 class ShardedQueue:
@@ -69,7 +69,7 @@ class ShardedQueue:
         """As `Queue.enqueue_many`. Each 500 tasks go into the shard whose turn it is, or all into that of the key."""
         if not hasattr(tasks, '__iter__'):
             raise WrongType('enqueue_many takes an iterable of tasks, not %r' % (tasks,))
-        iterator, enqueued = iter(tasks), 0
+        iterator, enqueued, ahead = iter(tasks), 0, [_END]
 
         def tell(count: int) -> None:
             if progress is not None:
@@ -77,19 +77,38 @@ class ShardedQueue:
 
         while True:
             try:
-                first: Any = next(iterator, _END)
+                first = next(iterator, _END) if ahead[0] is _END else ahead[0]
+                ahead[0] = _END
                 if first is _END:
                     return enqueued
-                part = itertools.chain([first], itertools.islice(iterator, MOST_TASKS - 1))
                 number = self._number_for(first, key)
-                enqueued += self.shards[number].enqueue_many(_marked(part, number), tell)
+                enqueued += self.shards[number].enqueue_many(self._part(first, iterator, number, ahead), tell)
             except NotAllEnqueued as error:
                 why = error.__cause__
                 assert isinstance(why, Exception)
-                raise NotAllEnqueued(enqueued + error.enqueued, error.pending, enqueued + error.position,
-                                     error.uncertain, why) from why
+                pending = [*error.pending, *(task for task in ahead if task is not _END)]
+                raise NotAllEnqueued(enqueued + error.enqueued, pending, enqueued + error.position, error.uncertain,
+                                     why) from why
             except Exception as error:  # the iterable's
                 raise NotAllEnqueued(enqueued, [], enqueued, False, error) from error
+
+    @staticmethod
+    def _part(first: Any, rest: Iterator[Task], number: int, ahead: List[Any]) -> Iterator[Task]:
+        """What goes to one shard, and remembers that: 500 tasks, or up to the first whose call was another's and is
+        repeated. That one is put into `ahead`."""
+        task = first
+        for count in range(1, MOST_TASKS + 1):
+            if isinstance(task, Task):
+                task.shard = number
+            yield task
+            if count == MOST_TASKS:
+                return
+            task = next(rest, _END)
+            if task is _END:
+                return
+            if isinstance(task, Task) and task.enqueue_call is not None and task.shard not in (None, number):
+                ahead[0] = task
+                return
 
     def _number_for(self, task: Task, key: Union[str, bytes, None]) -> int:
         """The number of the shard for a task that is enqueued; where its call is repeated, the same."""
@@ -165,14 +184,6 @@ class ShardedQueue:
             raise WrongType("the id of a dead letter of a sharded queue is a string such as '3:1795445657871.770' (see "
                             'dead), not %r' % (id,))
         return self.shards[int(number)], rest
-
-
-def _marked(tasks: Iterable[Task], number: int) -> Iterator[Task]:
-    """Has them remember their shard."""
-    for task in tasks:
-        if isinstance(task, Task):
-            task.shard = number
-        yield task
 
 
 #: What tasks can be enqueued to.

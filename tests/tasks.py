@@ -133,6 +133,20 @@ def read_null():
     ctypes.string_at(0)
 
 
+def raise_on_sigterm():
+    """Ends by an exception when its time is over."""
+    def handler(signum, frame):
+        raise TimeoutError('on purpose')
+
+    signal.signal(signal.SIGTERM, handler)
+    time.sleep(3600)
+
+
+def fail_oddly():
+    """Python cannot format such an exception."""
+    raise SyntaxError('on purpose', ('file', 1, 1, b'bytes'))
+
+
 def abort():
     os.abort()
 

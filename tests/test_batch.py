@@ -64,6 +64,14 @@ class TestAnAnswer:
 
 
 class TestThePage:
+    @pytest.mark.parametrize('outcome', Outcome)
+    def test_is_all_there_is_once_the_child_is_dead(self, batch, sent, outcome):
+        for each in sent[:2]:
+            end(each, outcome)
+        assert [batch.pop_ended(dead=True) for _ in range(3)] == [*sent[:2], None]
+        assert batch.close_all() == [sent[2]]
+        assert batch.head is None
+
     def test_says_nothing_while_the_handlers_may_run(self, batch, sent, page):
         page.begun = 5
         end(sent[0])

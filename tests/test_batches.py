@@ -141,6 +141,13 @@ class TestASlowTask:
         assert [args[0] for args, _ in lab.reports('ran')] == [1, 2]
         assert remains(conn) == set()
 
+    def test_that_ends_by_an_exception_when_its_time_is_over_takes_no_worker_along(self, lab, queue, conn, worker):
+        put(queue, task('raise_on_sigterm', timeout=0.2), *(task('run', number) for number in range(5)))
+        lab.drain(worker(kill_timeout=30), queue)
+        assert [args[0] for args, _ in lab.reports('ran')] == list(range(5))
+        assert lab.reports('failed') == [[2, None, 'TimeoutError', 'on purpose', True]]
+        assert remains(conn) == set()
+
     def test_has_a_timeout_that_counts_from_its_own_beginning(self, lab, queue, conn, worker):
         """Together they would take longer than the timeout of each."""
         lab.drain(worker(), queue, *(task('time.sleep', 0.15, timeout=1) for _ in range(9)))

@@ -286,6 +286,12 @@ class TestADeadLetter:
                                  'it timed out when its monitor was dead')
         program.await_last()
 
+    def test_is_kept_whatever_was_raised(self, lab, queue, recorded):
+        lab.drain(recorded(on_failure='set_aside'), queue, task('fail_oddly'))
+        letter, = queue.dead()
+        assert 'SyntaxError' in letter.outcome.stack
+        assert expect_outcome(lab)['outcome'] == 'failed'
+
     def test_waits_again_as_any_other(self, lab, queue, recorded):
         lab.drain(recorded(), queue, task('broken_module.f'))
         letter, = queue.dead()

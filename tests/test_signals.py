@@ -12,6 +12,7 @@ import pytest
 from delayed._page import Page
 from delayed._shield import Shield
 from delayed._stop import Stop
+from delayed._wakeup import Wakeup
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import wait_until
@@ -287,6 +288,17 @@ class TestTheProgramsOwnDispositions:
         wait_until(lambda: conn.info('clients')['blocked_clients'], 'the wait for a task')
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
+
+    def test_wake_no_process_that_the_program_forks(self):
+        """A file may have the number of the descriptor there."""
+        wakeup = Wakeup()
+        wakeup.heed_signals()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(signal.set_wakeup_fd(-1) + 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        wakeup.close()
+        assert signal.set_wakeup_fd(-1) == -1
 
     def test_another_thread_may_get_them(self, lab, queue, worker_class):
         """Then they interrupt no wait of the main thread, as one that comes just before it begins."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+import time
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from redis.exceptions import RedisError
 
@@ -19,13 +20,13 @@ _UNDER_WAY = 0.1
 class Failures:
     """Listens to these queues from the beginning of the `with` block on; to none where Redis does not allow it.
 
-    A worker tells before Redis knows that the task has ended. One of 0.5.1b2 tells nothing, and neither does a child
-    whose monitor is dead.
+    A worker tells before Redis knows that the task has ended. One of 0.5.1b2 tells nothing.
     """
 
     def __init__(self, queues: Sequence[Queue]) -> None:
         self._queues = queues
-        self._listening: List[Any] = []
+        self._listening: Dict[str, Any] = {}  # by the queue's name
+        self._heard: List[Tuple[str, Outcome]] = []
 
     def __enter__(self) -> Failures:
         for queue in self._queues:
@@ -36,32 +37,34 @@ class Failures:
             except RedisError:  # this user may not
                 listener.close()
             else:
-                self._listening.append(listener)
+                self._listening[queue.name] = listener
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for listener in self._listening:
+        for listener in self._listening.values():
             listener.close()
 
-    def of(self, task: Task) -> Optional[Outcome]:
-        """How the task failed, if a worker has told so by now. Its last run counts."""
-        found = None
-        for outcome in self._heard():
-            if (outcome.task_id, outcome.function) == (task.id, '%s.%s' % (task.module_name, task.func_name)):
-                found = outcome
-        return found
-
-    def _heard(self) -> List[Outcome]:
-        outcomes: List[Outcome] = []
-        for listener in self._listening:
+    def listen(self) -> None:
+        """Reads what has come. To be called now and then: Redis ends the connection of who does not."""
+        for name, listener in self._listening.items():
             try:
-                message = listener.get_message(timeout=_UNDER_WAY)
+                message = listener.get_message()
                 while message is not None:
-                    outcomes += _read(message['data'])
+                    self._heard += [(name, outcome) for outcome in _read(message['data'])]
                     message = listener.get_message()
             except RedisError:  # the connection was lost, and what was told meanwhile
                 continue
-        return outcomes
+
+    def of(self, queue: Queue, task: Task) -> Optional[Outcome]:
+        """How the task, which is no longer in that queue, failed, by its last run; `None`: no worker has told so."""
+        wanted = queue.name, task.id, '%s.%s' % (task.module_name, task.func_name)
+        for seconds in (0.0, _UNDER_WAY):
+            time.sleep(seconds)
+            self.listen()
+            for name, outcome in reversed(self._heard):
+                if (name, outcome.task_id, outcome.function) == wanted:
+                    return outcome
+        return None
 
 
 def _read(data: Any) -> List[Outcome]:

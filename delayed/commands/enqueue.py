@@ -70,9 +70,9 @@ def _enqueue_and_tell(args: argparse.Namespace, queue: Any, task: Task, failures
         say('enqueued task %s (%s) in queue %s' % (task.id, facts['function'], queue.name))
     status = Exit.OK
     if failures is not None:
-        queue, found = _wait(getattr(queue, 'shards', [queue]), task, args.wait)
+        queue, found = _wait(_shards_of(queue, task), task, args.wait, failures)
         letter = queue.ledger.dead_letter(found.letter_id) if found.letter_id else None
-        outcome = letter.outcome if letter else failures.of(task) if found.place == 'gone' else None
+        outcome = letter.outcome if letter else failures.of(queue, task) if found.place == 'gone' else None
         status = Exit.OK if found.place == 'gone' and outcome is None else Exit.FAILED
         facts.update(state='failed' if outcome and not letter else _STATES[found.place],
                      dead_letter=found.letter_id or None, reason=letter and letter.reason,
@@ -100,7 +100,12 @@ def _told(queue: Queue, task: Task, found: Whereabouts, outcome: Optional[Outcom
     return 'task %s %s' % (task.id, 'still waits: is there a worker?' if found.place == 'waiting' else 'still runs')
 
 
-def _wait(queues: Sequence[Queue], task: Task, seconds: float) -> Tuple[Queue, Whereabouts]:
+def _shards_of(queue: Any, task: Task) -> List[Queue]:
+    """Where the task was put."""
+    return [queue] if task.shard is None else queue.shards[task.shard:task.shard + 1]
+
+
+def _wait(queues: Sequence[Queue], task: Task, seconds: float, failures: Failures) -> Tuple[Queue, Whereabouts]:
     """Where the task is when it has ended, or when the time is over. It is in one of the queues."""
     from .._inspect import Inspection
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
@@ -112,6 +117,7 @@ def _wait(queues: Sequence[Queue], task: Task, seconds: float) -> Tuple[Queue, W
         if found.place in ('gone', 'dead') or left <= 0:
             return queue, found
         time.sleep(min(pause, left))
+        failures.listen()
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

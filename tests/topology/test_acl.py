@@ -159,8 +159,9 @@ class TestARole:
             conn.execute_command('ACL', 'SETUSER', 'tester', 'resetchannels', *extra)
             with Failures([Queue('default', client)]) as failures:
                 Presence('worker:1', ['default']).tell_failure(Queue('default', client).ledger, record)
-                assert (failures.of(task) is not None) == (may_listen and may_tell)
-                assert failures.of(Task(2, 'module', 'func')) is None
+                queue = Queue('default', client)
+                assert (failures.of(queue, task) is not None) == (may_listen and may_tell)
+                assert failures.of(queue, Task(2, 'module', 'func')) is None
 
     @pytest.mark.parametrize('role', ['producer', 'worker', 'sweeper'])
     def test_is_told_of_a_key_that_it_may_not_use(self, conn, user, role):

@@ -86,14 +86,15 @@ class TestAShardedQueue:
         assert sharded.len() == error.enqueued
 
     def test_adds_those_once_of_which_it_was_not_known(self, conn, monkeypatch):
-        """The reply to the second call of three is lost."""
+        """The replies of the second shard are lost."""
         queue = ShardedQueue('orders', 3, conn)
-        tasks, calls = [call(number) for number in range(1500)], iter((False, True, False, False))
+        tasks, called = [call(number) for number in range(1500)], []
         enqueue = Ledger.enqueue
 
         def unlucky(ledger, *args):
+            called.append(ledger.keys.waiting)
             reply = enqueue(ledger, *args)
-            if next(calls):
+            if called[0] != called[-1]:
                 raise redis.ConnectionError
             return reply
 
@@ -106,6 +107,22 @@ class TestAShardedQueue:
         assert sorted(shard.len() for shard in queue.shards) == [500, 500, 500]
         numbers = [Task.deserialize(data).args[0] for shard in queue.shards for data in conn.lrange(shard.name, 0, -1)]
         assert sorted(numbers) == list(range(1500))
+
+    def test_takes_many_to_their_own_shards_whose_calls_are_repeated(self, conn, monkeypatch):
+        queue, enqueue = ShardedQueue('orders', 3, conn), Ledger.enqueue
+
+        def unlucky(ledger, *args):
+            enqueue(ledger, *args)
+            raise redis.ConnectionError
+
+        monkeypatch.setattr(Ledger, 'enqueue', unlucky)
+        tasks = [call(number) for number in range(4)]
+        for each in tasks:
+            with pytest.raises(redis.ConnectionError):
+                queue.enqueue(each)
+        monkeypatch.setattr(Ledger, 'enqueue', enqueue)
+        assert queue.enqueue_many([*tasks, call(4)]) == 5
+        assert queue.len() == 5
 
     def test_serves_a_task_through_its_life(self, sharded):
         sharded.enqueue(call(1))
