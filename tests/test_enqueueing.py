@@ -149,8 +149,9 @@ class TestReservedIds:
         taken = {real_or_fake.incr('default_id') for _ in range(20)}
         assert not taken & set(enqueue(queue, 3))
 
-    def test_are_given_up_where_an_earlier_state_was_restored(self, queue, conn):
-        if queue._conn is not conn:
+    def test_are_given_up_where_an_earlier_state_was_restored(self, queue, real_or_fake):
+        conn = real_or_fake
+        if type(conn) is not redis.Redis:
             pytest.skip('fakeredis cannot dump what it holds')
         state = {key: conn.dump(key) for key in conn.keys()}
         enqueue(queue, 5)
