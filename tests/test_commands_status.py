@@ -7,8 +7,9 @@ import signal
 import pytest
 
 from delayed import worker as workers
+from delayed._pace import Wait
 from delayed.cli import Exit
-from delayed.commands._snapshot import duration
+from delayed.commands._snapshot import duration, told_wait
 from delayed.queue import Queue
 from delayed.task import Task
 from queues import lose, server_ms
@@ -154,3 +155,10 @@ class TestWatch:
     (86_399, '23h59m'), (86_400, '1d00h'), (1_000_000, '11d13h')])
 def test_a_duration_is_told_in_its_two_greatest_units(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize('wait, text', [
+    (None, '?'), (Wait(42, None), '>42s'), (Wait(42, 500), '>42s'), (Wait(42, 42.5), '42s'), (Wait(0, 500), '<8m20s'),
+    (Wait(0, None), '?'), (Wait(0, 0.5), '0.0s')])
+def test_a_wait_is_told_as_well_as_it_is_known(wait, text):
+    assert told_wait(wait) == text

@@ -67,7 +67,8 @@ class Snapshot:
 
     def row(self) -> Tuple[str, ...]:
         census, rate = self.census, self.rate
-        return (self.queue, str(census.waiting), str(census.dequeued), str(census.dead), _wait(census, self.wait),
+        return (self.queue, str(census.waiting), str(census.dequeued), str(census.dead),
+                told_wait(self.wait) if census.waiting else '-',
                 '-' if rate is None else _per_second(rate.enqueued),
                 '-' if rate is None else _per_second(rate.taken), str(len(self.workers)))
 
@@ -102,13 +103,15 @@ def lines_of(snapshots: Sequence[Snapshot], columns: Optional[int], with_workers
     return lines
 
 
-def _wait(census: Census, wait: Optional[Wait]) -> str:
-    if not census.waiting:
-        return '-'
+def told_wait(wait: Optional[Wait]) -> str:
+    """How long the task that is next has waited, as far as that is known."""
     if wait is None:
         return '?'
-    precise = wait.at_most is not None and wait.at_most - wait.at_least <= _PRECISE
-    return duration(wait.at_least) if precise else '>' + duration(wait.at_least)
+    if wait.at_most is not None and wait.at_most - wait.at_least <= _PRECISE:
+        return duration(wait.at_least)
+    if wait.at_least > 0:
+        return '>' + duration(wait.at_least)
+    return '?' if wait.at_most is None else '<' + duration(wait.at_most)
 
 
 def _per_second(rate: float) -> str:
