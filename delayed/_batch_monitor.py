@@ -65,7 +65,7 @@ class BatchMonitor(Monitor):
         except BaseException:
             self._end_batch(child, batch, Cause.HANDED_BACK)
             raise
-        if batch.answered:
+        if batch.answered and not child.closed:
             self._end_if_out_of_step(child)
         self._children.ended()
 
