@@ -56,7 +56,11 @@ class TestATaskWhoseWorkerAndChildDied:
         letter, = queue.dead()
         assert letter.payload == dangerous.data
         assert '3 times' in letter.reason
-        lost = [line for line in lab.log('WARNING') if 'of task 1 (faults.chores.take_all_down) ended' in line]
+        def losses():
+            return [line for line in lab.log('WARNING') if 'of task 1 (faults.chores.take_all_down) ended' in line]
+
+        wait_until(lambda: len(losses()) == 3, 'the log of three losses')
+        lost = losses()
         assert ['it waits again' in line for line in lost] == [True, True, False]
         assert all('which worker %s:' % socket.gethostname() in line for line in lost)
         assert len(letter.lost_at) == 3
