@@ -193,7 +193,8 @@ class TestEnqueueMany:
     def test_adds_the_tasks_of_any_iterable_in_their_order(self, queue, real_or_fake, kind, number):
         tasks = unnumbered(number)
         assert queue.enqueue_many(kind(tasks)) == number
-        assert ids(tasks) == waiting(real_or_fake) == list(range(1, number + 1))
+        first = tasks[0].id if tasks else 1  # a client that repeats a reservation skips some ids
+        assert ids(tasks) == waiting(real_or_fake) == list(range(first, first + number))
         assert [task.data for task in tasks] == real_or_fake.lrange('default', 0, -1)
 
     def test_adds_payloads_notifications_and_allowances(self, queue, real_or_fake):
