@@ -133,7 +133,8 @@ class BatchMonitor(Monitor):
             message = child.reader.next()
             while message is not None:
                 if message[:1] == _runner.TIMEOUT:
-                    self._allow(batch, _runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                    _runner.TIMEOUT_SECONDS.unpack(message[1:])
+                    self._allow(batch)
                 elif not batch.agrees(message[:1] == SKIPPED):
                     logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
                 else:
@@ -163,13 +164,13 @@ class BatchMonitor(Monitor):
             reason, record = _runner.parse_ending(report)
             self._books.ended(Done(sent.lease, verdict, reason, child, slot, record), seconds)
 
-    def _allow(self, batch: Batch, seconds: float) -> None:
+    def _allow(self, batch: Batch) -> None:
         """The child says that its task has a timeout of its own."""
         head = batch.speaker
         if head is not None:
             attempt = self._attempt_of(batch, head)
             attempt.sent(time.monotonic())  # if it was not known to have begun
-            attempt.allow(seconds)
+            self._allow_own_timeout(head.slot, attempt)
 
     def _attempt_of(self, batch: Batch, head: Sent) -> Attempt:
         options = self._options

@@ -247,7 +247,8 @@ class Monitor:
             message = child.reader.next()
             while message is not None:
                 if message[:1] != _runner.ENDED:
-                    attempt.allow(_runner.TIMEOUT_SECONDS.unpack(message[1:])[0])
+                    _runner.TIMEOUT_SECONDS.unpack(message[1:])
+                    self._allow_own_timeout(slot, attempt)
                 elif slot.step is Step.ENDED:
                     return message[1:].decode('utf-8', 'replace')
                 else:  # of this task or one before; the page has the truth
@@ -266,6 +267,13 @@ class Monitor:
         if child.reader.holds_part:
             self._end_scribbler(child, 'more than it should')
             self._children.bury(child)
+
+    @staticmethod
+    def _allow_own_timeout(slot: Slot, attempt: Attempt) -> None:
+        """The page has it: what comes through the pipe may be from anybody."""
+        seconds = slot.timeout
+        if seconds >= 0:
+            attempt.allow(seconds)
 
     @staticmethod
     def _end_scribbler(child: Child, what: object) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional, Tuple
 _ASKED, _LEAVING, _BEGUN_AT, _REVOKED_AT, _USED_AT, _SLOTS_AT = 0, 1, 8, 16, 24, 64
 _NUMBER, _MOMENT = struct.Struct('=Q'), struct.Struct('=d')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
-_BEGAN_AT, _UNTIL_AT = 48, 56
+_TIMEOUT_AT, _BEGAN_AT, _UNTIL_AT = 8, 48, 56
 _USED = struct.Struct('=4d')
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
@@ -62,6 +62,7 @@ class Slot:
     def prepare(self, tokens: Tuple[bytes, ...], queue: int = 0) -> None:
         """By the monitor: a new task of this queue is about to be sent."""
         self._memory[self._start:self._start + 3] = b'\0\0\0'
+        self.timeout = -1.0
         self._memory[self._start + _QUEUE] = queue
         self.tokens = tokens
 
@@ -82,6 +83,15 @@ class Slot:
     @outcome.setter
     def outcome(self, outcome: Outcome) -> None:
         self._memory[self._start + _OUTCOME] = outcome
+
+    @property
+    def timeout(self) -> float:
+        """By the child: the seconds that the task has, where it has a timeout of its own; else less than 0."""
+        return float(_MOMENT.unpack_from(self._memory, self._start + _TIMEOUT_AT)[0])
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        _MOMENT.pack_into(self._memory, self._start + _TIMEOUT_AT, seconds)
 
     @property
     def began(self) -> float:

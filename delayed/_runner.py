@@ -121,6 +121,7 @@ class Runner:
         default_timeout = self._default_timeout(job.slot.queue)
         timeout = task.timeout / 1000 if task.timeout else default_timeout
         if timeout != provisional_timeout(default_timeout):
+            job.slot.timeout = timeout
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
         self._orphan.guard(self._jobs, task, timeout)
         heard = is_heard(logging.DEBUG)
