@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # -qq leaves errors alone of what pip says
-# Tests wait more than they work: four at once on two cores
+# Tests wait more than they work: five at once on two cores
 PARALLEL := -n 5
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 

@@ -16,12 +16,11 @@ from ._books import SLOW, Books, Done
 from ._child import Child
 from ._describe import describe
 from ._lease import Lease
-from ._monitor import Monitor, Options
+from ._monitor import UNSAID, Monitor, Options
 from ._prefetch import BatchBooks, BatchSource
 from ._wakeup import milliseconds
 from .logger import logger
 
-_UNSAID = 'its process ended before it could say why'
 #: When all is known, and the child has but to say so, it is asked whether it lives so often, in seconds.
 _ANSWERING = 0.5
 #: How long a child may take to begin with a batch before the others wait for somebody else, in seconds: it may be new.
@@ -205,7 +204,7 @@ class BatchMonitor(Monitor):
     def _close_ended(self, child: Child, batch: Batch, dead: bool = False) -> None:
         ended = batch.pop_ended(dead)
         while ended is not None:
-            self._note_end(child, batch, ended, _UNSAID if dead else '', SLOW)
+            self._note_end(child, batch, ended, UNSAID if dead else '', SLOW)
             ended = batch.pop_ended(dead)
 
     def _end_batch(self, child: Child, batch: Batch, cause: Optional[Cause]) -> None:

@@ -38,6 +38,8 @@ from .logger import logger
 from .outcome import Kind, Outcome
 from .task import Task
 
+#: Why a task ended whose child died before its report.
+UNSAID = 'its process ended before it could say why'
 #: A child that is to hand its task back has so long to die of SIGTERM, in seconds.
 _HAND_BACK_GRACE = 0.3
 #: Without a descriptor that tells of a child's death, it is asked so often, in seconds.
@@ -170,7 +172,7 @@ class Monitor:
             outcome = self._black_box.open(child, slot, lease.payload, attempt.cause, exited)
             self._children.bury(child)
         verdict = self._judge(slot, attempt.cause)
-        reason, record = _runner.parse_ending(report or 'its process ended before it could say why')
+        reason, record = _runner.parse_ending(report or UNSAID)
         if outcome is not None and outcome.kind is not Kind.FINISHED and not record:
             reason, record = 'it ' + outcome.what, outcome.to_json()
         self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)

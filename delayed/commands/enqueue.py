@@ -18,6 +18,7 @@ from ._queues import add_queues, find_queue, function_at, names_queues, reach_qu
 
 if TYPE_CHECKING:
     from .._inspect import Whereabouts
+    from .._ledger import DeadLetter
     from ..outcome import Outcome
     from ..queue import Queue
     from ..task import Task
@@ -78,7 +79,7 @@ def _enqueue_and_tell(args: argparse.Namespace, queue: Any, task: Task, failures
                      dead_letter=found.letter_id or None, reason=letter and letter.reason,
                      outcome=outcome and outcome.as_fields())
         if not args.json:
-            say(_told(queue, task, found, outcome))
+            say(_told(task, found, letter, outcome))
     if args.json:
         say_json(facts)
     return status
@@ -87,10 +88,9 @@ def _enqueue_and_tell(args: argparse.Namespace, queue: Any, task: Task, failures
 _STATES = {'gone': 'finished', 'dead': 'set aside', 'waiting': 'waiting', 'dequeued': 'running'}
 
 
-def _told(queue: Queue, task: Task, found: Whereabouts, outcome: Optional[Outcome]) -> str:
+def _told(task: Task, found: Whereabouts, letter: Optional[DeadLetter], outcome: Optional[Outcome]) -> str:
     more = '' if outcome is None else ''.join('\n' + each for each in (outcome.note, outcome.stack) if each)
     if found.place == 'dead':
-        letter = queue.ledger.dead_letter(found.letter_id)
         reason = letter.reason if letter else 'gone since'
         return 'task %s was set aside as %s: %s%s' % (task.id, found.letter_id, reason, more)
     if outcome is not None:
