@@ -23,6 +23,7 @@ from ._memory import MEGABYTE, PEAK_UNIT
 from ._memory_kills import MemoryKills
 from ._page import Beginning, Page, Slot, Step
 from ._stacks import current_stacks
+from ._stamp import stamp_of
 from ._usage import usage_of, usage_of_programs
 from .outcome import LONGEST_STACK_IN_REDIS, Kind, Outcome
 from .task import Task
@@ -76,12 +77,13 @@ class Recorder:
         self._programs = 0.0, 0.0  # seconds of processor time of the programs that tasks have started
         self._began = 0.0
         self._slot: Optional[Slot] = None
+        self._payload = b''
         self._used = 0.0, 0.0, 0.0  # by this process: seconds, user and system; bytes at its peak
         self._read_at = -math.inf  # monotonic seconds
         self._is_noted = False  # on the page
         self._epoch = 0.0  # when monotonic time was 0, in Unix seconds
 
-    def begin(self, slot: Slot) -> None:
+    def begin(self, slot: Slot, payload: bytes) -> None:
         """A task begins: notes on the page what must be known if this process dies in it."""
         now = time.monotonic()
         if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
@@ -92,7 +94,7 @@ class Recorder:
         if not self._is_noted:
             self._page.note_used(self._epoch, *self._used)
             self._is_noted = True
-        self._began, self._slot = now, slot
+        self._began, self._slot, self._payload = now, slot, payload
         slot.began = now
 
     def _keep(self, now: float, spent: resource.struct_rusage) -> None:
@@ -119,7 +121,7 @@ class Recorder:
         spent = resource.getrusage(resource.RUSAGE_SELF)
         beginning = Beginning(self._epoch + self._began, self._began, *self._used)
         self._keep(now, spent)
-        return partial(_outcome_in_child, kind, _name_of(task), beginning, now, spent, self._programs,
+        return partial(_outcome_in_child, kind, _name_of(task), self._payload, beginning, now, spent, self._programs,
                        (self._queue_name(slot.queue), self._worker, self._pid), stack, limit)
 
     def failed(self, task: Task, error: BaseException) -> Outcome:
@@ -158,7 +160,8 @@ class BlackBox:
         """The record of a task whose child is dead, but not yet forgotten. `cause`: why the monitor ended it."""
         kind = judge_kind(slot.step, slot.outcome, cause, exited.signum, self._limits)
         name = _name_of(without_arguments(payload))
-        used = _used(child.page.beginning_of(slot), time.monotonic(), *(exited.usage or (None, None, None)))
+        used = _used(payload, child.page.beginning_of(slot), time.monotonic(),
+                     *(exited.usage or (None, None, None)))
         return Outcome(
             kind, **_names(name), queue=self._queue_name(slot.queue), worker=self._worker,
             child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
@@ -209,12 +212,12 @@ def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signu
     return Kind.CRASHED if signum in _FAULTS else Kind.KILLED
 
 
-def _outcome_in_child(kind: Kind, name: Optional[Name], beginning: Beginning, now: float,
+def _outcome_in_child(kind: Kind, name: Optional[Name], payload: bytes, beginning: Beginning, now: float,
                       spent: resource.struct_rusage, programs: Tuple[float, float], where: Tuple[str, str, int],
                       stack: Optional[str], limit: Optional[str]) -> Outcome:
     queue, worker, child_pid = where
     own = usage_of(spent)
-    used = _used(beginning, now, own.user + programs[0], own.system + programs[1], own.peak_rss)
+    used = _used(payload, beginning, now, own.user + programs[0], own.system + programs[1], own.peak_rss)
     return Outcome(kind, **_names(name), queue=queue, worker=worker, child_pid=child_pid, **used, limit=limit,
                    stack=stack)
 
@@ -227,13 +230,17 @@ def _names(name: Optional[Name]) -> Dict[str, Any]:
     return {} if name is None else {'task_id': name[0], 'function': '%s.%s' % name[1:]}
 
 
-def _used(beginning: Optional[Beginning], now: float, user: Optional[float], system: Optional[float],
+def _used(payload: bytes, beginning: Optional[Beginning], now: float, user: Optional[float], system: Optional[float],
           peak_rss: Optional[int]) -> Dict[str, Any]:
-    """What was used from the beginning of a task until `now` (monotonic); the others are of all the process' life."""
+    """How long a task waited, and what was used from its beginning until `now` (monotonic); the others are of all the
+    process' life."""
     if beginning is None:
         return {'peak_rss': peak_rss}
     used: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
                             'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
+    enqueued_at = stamp_of(payload)
+    if enqueued_at is not None:
+        used['wait_seconds'] = max(0.0, beginning.started_at - enqueued_at)
     if user is not None and system is not None:  # the kernel's figures may go back by some microseconds
         used.update(user_seconds=max(0.0, user - beginning.user), system_seconds=max(0.0, system - beginning.system))
     return used

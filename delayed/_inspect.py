@@ -14,6 +14,7 @@ from . import _scripts
 from ._describe import without_arguments
 from ._ledger import FOREIGN, Ledger, read_header
 from ._pace import Note, Wait, read, wait_of
+from ._stamp import stamp_of
 
 _HEAD = 1024  # bytes of a payload that name its task
 _REASON_SHOWN = 10_000  # bytes, of one that is longer than all that was looked at
@@ -166,7 +167,11 @@ class Inspection:
     def wait(self) -> Optional[Wait]:
         """How long the task that is next has waited; `None`: it cannot be known."""
         keys = self.ledger.keys
-        now, *found = self.ledger.caller.script(_scripts.OLDEST, (keys.pace, keys.enqueued, keys.dequeued), ())
+        now, *found, end = self.ledger.caller.script(
+            _scripts.OLDEST, (keys.pace, keys.enqueued, keys.dequeued, keys.waiting), ())
+        enqueued_at = stamp_of(end)
+        if enqueued_at is not None:
+            return wait_of(float(now), enqueued_at * 1000, enqueued_at * 1000)
         waits_since, gone_at = (float(moment) if moment else None for moment in found)
         return wait_of(float(now), waits_since, gone_at)
 

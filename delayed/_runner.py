@@ -141,7 +141,7 @@ class Runner:
         self._orphan.unguard()
 
     def _open(self, job: Job) -> Task:
-        self._recorder.begin(job.slot)
+        self._recorder.begin(job.slot, job.payload)
         trust = self._trust(job.slot.queue)
         pickled = trust.verified(job.payload)
         job.slot.step = Step.BEGUN

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fnmatch
 import pickle
 import re
+import time
 from typing import Any, Callable, List, NamedTuple, Optional, Pattern, Sequence
 
 from ._plain import Loads, NotPlain
 from ._signature import Signer, pickle_in
+from ._stamp import is_stamped, with_stamp, without_stamp
 from .errors import InvalidArgument, Refused, UnreadablePayload, WrongType
 from .task import Task
 
@@ -27,14 +29,15 @@ class _Allowed(NamedTuple):
 class Trust:
     """What one queue believes of a payload. Its methods raise `Refused` with the reason.
 
-    allow: patterns of `module:function`; `None`: any.
+    allow: patterns of `module:function`; `None`: any. stamp: whether what is enqueued tells when that was.
     """
 
-    def __init__(self, signer: Signer, loads: Loads, allow: Optional[Sequence[str]]) -> None:
+    def __init__(self, signer: Signer, loads: Loads, allow: Optional[Sequence[str]], stamp: bool = False) -> None:
         self.signs = signer.signs
         self._signer = signer
         self.wants = signer.wants
         self._loads = loads
+        self._stamp = stamp
         self._allow = None if allow is None else _patterns(allow)
 
     def payload(self, task: Task) -> bytes:
@@ -47,6 +50,11 @@ class Trust:
                 self._unpickle(pickled, pickled)
             except UnreadablePayload as error:
                 raise InvalidArgument('%r must not be enqueued here: %s' % (task, error)) from error
+        if self._stamp:
+            if not is_stamped(pickled) or task.enqueue_call is None:  # else Redis may have it already, as it is
+                pickled = with_stamp(pickled, time.time())
+        else:
+            pickled = without_stamp(pickled)
         payload = self._signer.sign(pickled)
         task.keep(payload)
         return payload

@@ -39,6 +39,8 @@ class Outcome:
     task_id, function: which task; `None` where its bytes do not say. The function is `module.name`.
     queue, worker, child_pid: where it ran; the worker is `host:pid`.
     started_at: Unix seconds by the clock of the worker's machine, or `None` if it did not begin.
+    wait_seconds: from when the task was first enqueued until `started_at`, where its queue has `stamp=True`; by the
+        clocks of both machines.
     run_seconds: from the first byte that was read to the end of the function, or of its process.
     user_seconds, system_seconds: processor time of the task and of the programs that it started and waited for; `None`
         where nobody can tell, as when the program ignores SIGCHLD.
@@ -58,6 +60,7 @@ class Outcome:
     worker: Optional[str] = None
     child_pid: Optional[int] = None
     started_at: Optional[float] = None
+    wait_seconds: Optional[float] = None
     run_seconds: Optional[float] = None
     user_seconds: Optional[float] = None
     system_seconds: Optional[float] = None
@@ -79,7 +82,7 @@ class Outcome:
         text = self.what
         if self.run_seconds is not None:
             text += ' after %.3f s' % self.run_seconds
-        figures = []
+        figures = [] if self.wait_seconds is None else ['waited %.3f s' % self.wait_seconds]
         if self.user_seconds is not None and self.system_seconds is not None:
             figures.append('CPU %.3f s user, %.3f s system' % (self.user_seconds, self.system_seconds))
         if self.peak_rss is not None:

@@ -49,13 +49,15 @@ class Queue:
     accept_unsigned_until: until then (a datetime with a time zone, or Unix seconds) unsigned tasks are accepted, too.
     allow: the functions that may run, as patterns such as 'package.tasks:*'; the modules of others are not imported.
     unpickle: what arguments may hold: `any`thing; `plain` data; or a list of 'module:Class' beside plain data.
+    stamp: whether a task that is enqueued tells when that was, so that `task.outcome.wait_seconds` is known. 12 bytes
+        stand behind its pickle then, which whoever unpickles it passes over.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
     def __init__(self, name: str, conn: Any, default_timeout: float = 600, requeue_timeout: float = 10,
                  busy_len: int = 10, *, secret: Secrets = None,
                  accept_unsigned_until: Union[datetime, float, None] = None, allow: Optional[Sequence[str]] = None,
-                 unpickle: Union[str, Sequence[str]] = 'any', min_replicas: int = 0,
+                 unpickle: Union[str, Sequence[str]] = 'any', stamp: bool = False, min_replicas: int = 0,
                  replica_timeout: float = 1) -> None:
         if not isinstance(name, str) or not name:
             raise (InvalidArgument if isinstance(name, str) else WrongType)(
@@ -75,7 +77,7 @@ class Queue:
         self._requeue_timeout_ms = requeue_timeout * 1000
         self._busy_len = busy_len
         self._caller = caller(conn)
-        self._trust = Trust(Signer(name, secret, accept_unsigned_until), loads_of(unpickle), allow)
+        self._trust = Trust(Signer(name, secret, accept_unsigned_until), loads_of(unpickle), allow, stamp)
         self._wants_secret = secret is not False and not self._trust.signs
         producing = Replicated(self._caller, min_replicas, replica_timeout) if min_replicas else self._caller
         self._enqueueing = self.ledger.using(producing), producers_of(name, conn)

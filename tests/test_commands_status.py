@@ -3,11 +3,13 @@
 import json
 import re
 import signal
+import time
 
 import pytest
 
 from delayed import worker as workers
 from delayed._pace import Wait
+from delayed._stamp import with_stamp
 from delayed.cli import Exit
 from delayed.commands._snapshot import duration, told_wait
 from delayed.queue import Queue
@@ -84,6 +86,12 @@ class TestStatus:
         assert 120 <= running['since'] < 120 + DEADLINE
         assert (taken['host'], taken['function']) == (None, FUNCTION)
         assert 0 <= taken['since'] < DEADLINE
+
+    def test_knows_how_long_the_next_task_waits_that_tells_when_it_was_enqueued(self, shell, conn):
+        conn.rpush('default', with_stamp(task('run').serialize(), time.time() - 3723))
+        found, = shell.json('status', '--queue', 'default')['queues']
+        assert found['oldest_wait']['at_least'] == found['oldest_wait']['at_most'] >= 3722
+        assert ' 1h02m ' in shell.out('status', '--queue', 'default')
 
     def test_knows_workers_that_run(self, shell, lab, queue, conn):
         queue.enqueue(task('hold'))

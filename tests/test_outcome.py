@@ -8,13 +8,13 @@ from delayed.outcome import Kind, Outcome
 
 FULL = Outcome(
     Kind.TIMED_OUT, task_id=17, function='tasks.spin', queue='default', worker='host:4711', child_pid=4712,
-    started_at=1_700_000_000.5, run_seconds=2.0, user_seconds=1.5, system_seconds=0.25, peak_rss=38_000_000,
-    peak_rss_before=30_000_000, signal=15, note='a note', stack='Thread 0x1')
+    started_at=1_700_000_000.5, wait_seconds=1.25, run_seconds=2.0, user_seconds=1.5,
+    system_seconds=0.25, peak_rss=38_000_000, peak_rss_before=30_000_000, signal=15, note='a note', stack='Thread 0x1')
 
 
 class TestARecord:
     @pytest.mark.parametrize(('outcome', 'text'), [
-        (FULL, 'timed out after 2.000 s (CPU 1.500 s user, 0.250 s system; peak RSS 38.0 MB)'),
+        (FULL, 'timed out after 2.000 s (waited 1.250 s; CPU 1.500 s user, 0.250 s system; peak RSS 38.0 MB)'),
         (Outcome(Kind.FINISHED, run_seconds=0.5), 'finished after 0.500 s'),
         (Outcome(Kind.OVER_LIMIT, limit='task_max_cpu', run_seconds=3),
          'exceeded its limit task_max_cpu after 3.000 s'),

@@ -6,6 +6,7 @@ import signal
 
 from steps import await_end, await_nothing_left, await_runs, enqueue, leftovers, runs
 
+from delayed._stamp import is_stamped
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import wait_until
@@ -156,6 +157,13 @@ class TestMovesByHand:
         assert queue.requeue_lost() == 0
         assert leftovers(conn) == []
         assert runs(conn) == [1]
+
+    def test_run_on_its_worker_if_they_tell_when_they_were_enqueued(self, theirs, ours, conn, worker):
+        ours.hand(stamp=True).enqueue_in_each_way()
+        assert all(map(is_stamped, conn.lrange('default', 0, -1)))
+        theirs.work(worker)
+        await_runs(conn, 1, 2, 3, 4, 5)
+        await_nothing_left(conn)
 
 
 class TestTasksThatWeSigned:

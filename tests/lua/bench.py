@@ -42,7 +42,7 @@ KEYS_OF = {
     'set_aside': ('enqueued', 'dequeued', 'leases', 'losses', 'dead'),
     'requeue_dead': ('waiting', 'notifications', 'enqueued', 'dead'),
     'announce': ('workers', 'pace', 'waiting'),
-    'oldest': ('pace', 'enqueued', 'dequeued'),
+    'oldest': ('pace', 'enqueued', 'dequeued', 'waiting'),
     'census': (*STORE, 'dead', 'id'),
     'peek': ('dequeued', 'leases', 'enqueued'),
     'whereabouts': ('enqueued', 'dequeued', 'dead'),

@@ -182,7 +182,7 @@ class TestOldest:
     def look(self, bench, *entries, now):
         """How many ms ago the answers are."""
         bench.give(pace=[note(now, *entry) for entry in entries])
-        moment, *answers = bench.run('oldest')
+        moment, *answers, _ = bench.run('oldest')
         assert float(moment) >= now - 1
         return [answer and round(now - float(answer)) for answer in answers]
 
@@ -199,8 +199,12 @@ class TestOldest:
         assert self.look(bench, (2000, 1000, b'?'), (6000, 4000, A), now=bench.now()) == [6000, b'']
 
     def test_of_no_notes_is_unknown(self, bench):
-        assert bench.run('oldest')[1:] == [b'', b'']
+        assert bench.run('oldest')[1:] == [b'', b'', b'']
         assert bench.holds() == {}
+
+    def test_has_the_end_of_the_payload_that_is_next(self, bench):
+        bench.give(waiting=[b'x' * 50 + b'and 12 bytes', b'another'])
+        assert bench.run('oldest')[3] == b'and 12 bytes'
 
 
 @on_the_real_server  # fakeredis has no sha1hex
