@@ -243,8 +243,9 @@ class Monitor:
 
     def _receive(self, child: Child, slot: Slot, attempt: Attempt,
                  poll: Optional[select.poll] = None) -> Optional[str]:
-        """Returns what the child reports of the task's end, if it does."""
+        """Returns what the child reports of the task's end, if it does: last, where the task has said so before it."""
         self._fill(child, poll)
+        report = None
         try:
             message = child.reader.next()
             while message is not None:
@@ -252,13 +253,14 @@ class Monitor:
                     _runner.TIMEOUT_SECONDS.unpack(message[1:])
                     self._allow_own_timeout(slot, attempt)
                 elif slot.step is Step.ENDED:
-                    return message[1:].decode('utf-8', 'replace')
+                    report = message[1:].decode('utf-8', 'replace')
                 else:  # of this task or one before; the page has the truth
                     logger.error('a task of child %d wrote an end into our pipe that is none', child.pid)
                 message = child.reader.next()
         except (ValueError, struct.error) as error:
             self._end_scribbler(child, error)
-        return None
+            return None
+        return report
 
     def _judge(self, slot: Slot, cause: Optional[Cause]) -> Verdict:
         verdict = judge(slot.step, slot.outcome, cause, self._options.requeue_crashed)

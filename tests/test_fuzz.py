@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import resource
+import signal
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -154,6 +155,24 @@ class TestAResultPipe:
         lab.open_gate()
         assert program.wait() == 0
         assert [args[0] for args in lab.reports('succeeded')] == [each.id for each in tasks]
+
+    def test_may_say_it_together_with_the_end_itself(self, lab, queue):
+        """Its child has done no other harm, and goes on."""
+        def run():
+            chores.spare()
+            PreforkedWorker(queue, success_handler=succeeded).run()
+
+        program = lab.start(run)
+        queue.enqueue(task('fuzz.chores.hold_and_scribble', seeds.frame(b'E') * 3))
+        child_pid, _ = lab.expect('holds')
+        os.kill(program.pid, signal.SIGSTOP)
+        lab.open_gate()
+        lab.expect('succeeded')
+        os.kill(program.pid, signal.SIGCONT)
+        queue.enqueue(task('where'))
+        assert lab.expect('where')[0] == child_pid
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
 
 
 #: What makes a key of each type.

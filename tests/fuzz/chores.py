@@ -34,3 +34,8 @@ def scribble(data):
 def scribble_and_hold(data):
     scribble(data)
     tasks.hold()
+
+
+def hold_and_scribble(data):
+    tasks.hold()
+    scribble(data)
