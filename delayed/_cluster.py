@@ -105,7 +105,7 @@ class ClusterCaller(Caller):
         if not self._held:
             return self._through_pool(node)
         if node.name not in self._callers:
-            self._callers[node.name] = _pooled.HeldCaller(self._conn.get_redis_connection(node))
+            self._callers[node.name] = _pooled.PooledCaller(self._conn.get_redis_connection(node)).hold()
         return self._callers[node.name]
 
     def _through_pool(self, node: Any) -> Caller:

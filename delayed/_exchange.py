@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import inspect
 import socket
-from typing import Any, Callable, List, Optional, Sequence, Union
+from typing import Any, Callable, List, Optional
 
 import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from ._scripts import Argument
-
 _CHUNK = 1 << 16  # bytes that are sent at once
 
 
-def exchange(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False,
-              count: int = 1) -> Any:
-    """Sends a request, packed or not, and returns the reply; of `count` packed ones, the list of their replies.
-    `connected`: its pool has just seen to that."""
+def exchange(connection: Any, request: bytes, connected: bool = False, count: int = 1) -> Any:
+    """Sends a packed request and returns the reply; of `count` requests, the list of their replies. `connected`: its
+    pool has just seen to that."""
     begin(connection, request, connected)
     return finish(connection, count)
 
 
-def begin(connection: Any, request: Union[bytes, Sequence[Argument]], connected: bool = False) -> None:
+def begin(connection: Any, request: bytes, connected: bool = False) -> None:
     try:
         if not connected:
             connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
-        _send(connection, [request] if isinstance(request, bytes) else connection.pack_command(*as_text(request)))
+        _send(connection, request)
     except BaseException:  # half a request must not stand before the next one
         connection.disconnect()
         raise
@@ -58,21 +55,14 @@ def _replies(connection: Any, count: int) -> List[Any]:
     return replies
 
 
-def _send(connection: Any, pieces: Sequence[bytes]) -> None:
+def _send(connection: Any, request: bytes) -> None:
     """A large request goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
     payload of some megabytes would never get through."""
-    if max(map(len, pieces)) <= _CHUNK:
-        connection.send_packed_command(pieces)
+    if len(request) <= _CHUNK:
+        connection.send_packed_command([request])
     else:
-        views = [memoryview(piece) for piece in pieces]
-        connection.send_packed_command(
-            [view[start:start + _CHUNK] for view in views for start in range(0, len(view), _CHUNK)])
-
-
-def as_text(args: Sequence[Argument]) -> List[Union[str, bytes]]:
-    """Numbers as text, which is what is sent anyway: hiredis 3.5 crashes where a signal handler raises (as that of
-    Ctrl-C does) while it turns one into text."""
-    return [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]
+        view = memoryview(request)
+        connection.send_packed_command([view[start:start + _CHUNK] for start in range(0, len(view), _CHUNK)])
 
 
 def socket_of(connection: Any) -> Optional[socket.socket]:

@@ -41,7 +41,7 @@ class Ledgers:
         for each in order:
             keys += _store(self._ledgers[each].keys)
             args.append(self._ledgers[each].default_allowance_ms)
-        reply = self._caller.script(_scripts.ADVANCE_ANY, keys, args, repeat=False)
+        reply = self._caller.script(_scripts.ADVANCE_ANY, tuple(keys), args, repeat=False)
         return bool(reply[0]), Taken(reply[2], reply[3], order[reply[1] - 1]) if len(reply) > 1 else None
 
 

@@ -4,7 +4,7 @@ rate that one connection reaches."""
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,61 +12,52 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from ._denials import explained
-from ._exchange import as_text, begin, exchange, finish, get_connection, socket_of
+from ._exchange import begin, exchange, finish, get_connection, socket_of
+from ._packing import Packer
 from ._redis import TICK, Caller, block_seconds, do_nothing
 from ._scripts import Argument, Script
 
 #: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
 HELD_SOCKET_TIMEOUT = 3.0
-_MOST_HEADS = 1000  # of scripts that are called with the same keys
 
 
-class PooledCaller(Caller):
-    """Calls through the connections of a client's pool, with requests that are packed here: that takes a quarter of the
-    time, and what is the same in each call of a script with the same keys is packed once."""
+class _PackingCaller(Caller):
+    """Makes calls with requests that are packed here."""
 
-    def __init__(self, conn: Any) -> None:
+    def __init__(self, conn: Any, packer: Packer) -> None:
         super().__init__(conn)
-        self._encode: Callable[[str], bytes] = conn.connection_pool.get_encoder().encode
-        self._heads: Dict[Tuple[str, Sequence[str]], bytes] = {}
+        self._packer = packer
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument], repeat: bool = True) -> Any:
-        head = self._heads.get((script.sha, keys))
-        if head is None:
-            head = self._packed(('EVALSHA', script.sha, len(keys), *keys))
-            if len(self._heads) >= _MOST_HEADS:
-                self._heads.clear()
-            self._heads[script.sha, keys] = head
         try:
-            return self._call(b'*%d\r\n%b%b' % (3 + len(keys) + len(args), head, self._packed(args)), repeat)
+            return self._call(self._packer.script(script, keys, args), repeat)
         except NoScriptError:
             return super().script(script, keys, args, repeat)
         except ResponseError as error:
             raise explained(error, script) from None
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
-        return self._call(b'*%d\r\n%b' % (len(args), self._packed(args)), repeat)
+        return self._call(self._packer.command(args), repeat)
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
-        requests = [b'*%d\r\n%b' % (len(args), self._packed(args)) for args in calls]
+        requests = [self._packer.command(args) for args in calls]
         if len(requests) == 1:
             return [self._call(requests[0], repeat)]
         replies: List[Any] = self._call(b''.join(requests), repeat, len(requests))
         return replies
 
-    def _packed(self, args: Sequence[Argument]) -> bytes:
-        """Arguments of a request, each after its length."""
-        lines = []
-        for arg in args:
-            if type(arg) is not bytes:
-                arg = self._encode(arg) if isinstance(arg, str) else str(arg).encode()
-            lines.append(b'$%d' % len(arg))
-            lines.append(arg)
-        lines.append(b'')
-        return b'\r\n'.join(lines)
-
     def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
         """Returns the reply, or if there are more, the list of them."""
+        raise NotImplementedError
+
+
+class PooledCaller(_PackingCaller):
+    """Calls through the connections of a client's pool."""
+
+    def __init__(self, conn: Any) -> None:
+        super().__init__(conn, Packer(conn))
+
+    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
         pool = self._conn.connection_pool
         connection = get_connection(pool)
         try:
@@ -92,14 +83,14 @@ class PooledCaller(Caller):
         return connection.retry.call_with_retry(call, lambda error, *_: connection.disconnect())
 
     def hold(self) -> Caller:
-        return HeldCaller(self._conn)
+        return HeldCaller(self._conn, self._packer)
 
 
-class HeldCaller(Caller):
+class HeldCaller(_PackingCaller):
     """Calls through one connection of its own, which never repeats a call and does not wait long. For one thread."""
 
-    def __init__(self, conn: Any) -> None:
-        super().__init__(conn)
+    def __init__(self, conn: Any, packer: Packer) -> None:
+        super().__init__(conn, packer)
         pool = conn.connection_pool
         self._connection = pool.connection_class(**pool.connection_kwargs)
         self._whole_seconds = False
@@ -109,17 +100,8 @@ class HeldCaller(Caller):
             own = getattr(self._connection, name, None)
             setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
-    def command(self, *args: Argument, repeat: bool = True) -> Any:
-        return exchange(self._connection, args)
-
-    def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
-        if len(calls) == 1:
-            return [exchange(self._connection, calls[0])]
-        replies: List[Any] = exchange(self._connection, self._packed(calls), count=len(calls))
-        return replies
-
-    def _packed(self, calls: Sequence[Sequence[Argument]]) -> bytes:
-        return b''.join(piece for args in calls for piece in self._connection.pack_command(*as_text(args)))
+    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
+        return exchange(self._connection, request, count=count)
 
     def begin_wait(self, key: str, seconds: float) -> int:
         """Begins to wait for up to `seconds` until something can be popped from the list `key`; `end_wait` is to be
@@ -127,7 +109,8 @@ class HeldCaller(Caller):
         seconds = block_seconds(seconds, self._socket_timeout())
         if self._whole_seconds:
             seconds = max(1, round(seconds))
-        begin(self._connection, self._packed((('CLIENT', 'ID'), ('BLPOP', key, seconds))))
+        packed = self._packer.command
+        begin(self._connection, packed(('CLIENT', 'ID')) + packed(('BLPOP', key, seconds)))
         try:
             return int(finish(self._connection))
         except ResponseError:  # this user may not ask
@@ -156,15 +139,13 @@ class HeldCaller(Caller):
         seconds = block_seconds(seconds, timeout)
         if seconds != 1 or (timeout is not None and timeout <= seconds + 2 * TICK):
             return super().wait_and_run(key, seconds, script, keys, args)
-        connection, numbered = self._connection, (script.sha, len(keys), *keys, *args)
+        connection, packer = self._connection, self._packer
         try:
-            connection.connect()
-            connection.send_packed_command(connection.pack_commands(
-                [as_text(('BLPOP', key, seconds)), as_text(('EVALSHA', *numbered))]))
+            begin(connection, packer.command(('BLPOP', key, seconds)) + packer.script(script, keys, args))
             connection.read_response(disable_decoding=True)
             return connection.read_response(disable_decoding=True)
         except NoScriptError:
-            return self.command('EVAL', script.source, *numbered[1:])
+            return self.command('EVAL', script.source, len(keys), *keys, *args)
         except BaseException as error:  # be it one that Redis has told: another reply may still be under way
             connection.disconnect()
             if isinstance(error, ResponseError):

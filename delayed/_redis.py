@@ -10,7 +10,6 @@ import redis
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from ._denials import explained
-from ._exchange import as_text
 from ._scripts import Argument, Script
 from .errors import InvalidArgument, WrongType
 
@@ -91,7 +90,7 @@ class Caller:
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
-        words: List[Argument] = [*as_text(args)]
+        words: List[Argument] = [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]  # see _packing.py
         if _COUNTS_BY_NUMBER and args[0] in ('EVALSHA', 'EVAL'):
             words[2] = args[2]
         return self._conn.execute_command(*words, NEVER_DECODE=True)
