@@ -18,6 +18,7 @@ from ._describe import describe
 from ._lease import Lease
 from ._monitor import UNSAID, Monitor, Options
 from ._prefetch import BatchBooks, BatchSource
+from ._terms import timeout_of
 from ._wakeup import milliseconds
 from .logger import logger
 
@@ -174,7 +175,7 @@ class BatchMonitor(Monitor):
     def _attempt_of(self, batch: Batch, head: Sent) -> Attempt:
         options = self._options
         return batch.attempt_of(head, lambda: Attempt(
-            time.monotonic(), provisional_timeout(options.default_timeout(head.lease.queue)), options.kill_timeout))
+            time.monotonic(), provisional_timeout(timeout_of(options.queues[head.lease.queue])), options.kill_timeout))
 
     def _look_after(self, child: Child, batch: Batch, now: float) -> None:
         """Does what is due. No signal is sent while other tasks are with the child: it might hit one of those."""

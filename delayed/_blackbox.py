@@ -12,7 +12,7 @@ import time
 import traceback
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from . import _page
 from ._attempt import Cause
@@ -24,8 +24,10 @@ from ._memory_kills import MemoryKills
 from ._page import Beginning, Page, Slot, Step
 from ._stacks import current_stacks
 from ._stamp import stamp_of
+from ._terms import Terms
 from ._usage import usage_of, usage_of_programs
 from .outcome import LONGEST_STACK_IN_REDIS, Kind, Outcome
+from .queue import Queue
 from .task import Task
 
 #: Raised by what a process itself has done, its libraries included.
@@ -65,12 +67,11 @@ def name_of_worker(pid: int) -> str:
 
 
 class Recorder:
-    """In a child, which has this page. `queue_name`: that of the queue with a number. `worker`: whose child, as
-    `host:pid`."""
+    """In a child, which has this page. `worker`: whose child, as `host:pid`."""
 
-    def __init__(self, page: Page, queue_name: Callable[[int], str], worker: str, limits: Limits) -> None:
+    def __init__(self, page: Page, terms: Sequence[Terms], worker: str, limits: Limits) -> None:
         self._page = page
-        self._queue_name = queue_name
+        self._terms = terms
         self._worker = worker
         self._pid = 0
         self._limits = limits
@@ -122,7 +123,7 @@ class Recorder:
         beginning = Beginning(self._epoch + self._began, self._began, *self._used)
         self._keep(now, spent)
         return partial(_outcome_in_child, kind, _name_of(task), self._payload, beginning, now, spent, self._programs,
-                       (self._queue_name(slot.queue), self._worker, self._pid), stack, limit)
+                       (self._terms[slot.queue].queue_name, self._worker, self._pid), stack, limit)
 
     def failed(self, task: Task, error: BaseException) -> Outcome:
         """The record of a task that raised `error`."""
@@ -150,8 +151,8 @@ class Recorder:
 class BlackBox:
     """In the monitor."""
 
-    def __init__(self, queue_name: Callable[[int], str], limits: Limits) -> None:
-        self._queue_name = queue_name
+    def __init__(self, queues: Sequence[Queue], limits: Limits) -> None:
+        self._queues = queues
         self._worker = name_of_worker(os.getpid())
         self._limits = limits
         self._kills = MemoryKills()
@@ -163,7 +164,7 @@ class BlackBox:
         used = _used(payload, child.page.beginning_of(slot), time.monotonic(),
                      *(exited.usage or (None, None, None)))
         return Outcome(
-            kind, **_names(name), queue=self._queue_name(slot.queue), worker=self._worker,
+            kind, **_names(name), queue=self._queues[slot.queue].name, worker=self._worker,
             child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
             limit='task_max_cpu' if kind is Kind.OVER_LIMIT else None, note=self._note(kind, child, exited),
             stack=_stack(kind, child, exited))

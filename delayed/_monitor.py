@@ -14,7 +14,7 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
-from typing import Callable, Optional, Type
+from typing import Callable, Optional, Sequence, Type
 
 from . import _backoff, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed, provisional_timeout
@@ -31,11 +31,13 @@ from ._shield import Shield, SignalMask
 from ._source import Source
 from ._stacks import StackFile
 from ._stop import Stop
+from ._terms import terms_of, timeout_of
 from ._trust import Trust
 from ._wakeup import Wakeup, milliseconds
 from .errors import Refused, TaskExited, UnreadablePayload
 from .logger import logger
 from .outcome import Kind, Outcome
+from .queue import Queue
 from .task import Task
 
 #: Why a task ended whose child died before its report.
@@ -58,11 +60,8 @@ class Options:
     requeue_crashed: bool
     keep_failed: bool
     kill_on_partition: bool
-    default_timeout: Callable[[int], float]  # of the queue with that number
-    requeue_timeout: Callable[[int], float]
-    queue_name: Callable[[int], str]
+    queues: Sequence[Queue]  # a task's `lease.queue` is a number among them
     limits: Limits
-    trust: Callable[[int], Trust]
     prefetch: int = 1  # tasks that a child gets at once
 
 
@@ -83,7 +82,7 @@ class Monitor:
         self._children = Children(self._prepare_life, options.max_tasks, max(options.kill_timeout, 1.0), note_pid,
                                   self._slots)
         self._books = self._open_books()
-        self._black_box = BlackBox(options.queue_name, options.limits)
+        self._black_box = BlackBox(options.queues, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = self._told_of_delay = False
 
@@ -123,11 +122,12 @@ class Monitor:
         """What a child will do. All that can be made before the fork is made here: in the child, each new thing costs
         pages of memory, which is what a short life costs most of."""
         options, shield, forget = self._options, self._shield, self._source.forgetter()
-        recorder = Recorder(page, options.queue_name, name_of_worker(self._pid), options.limits)
-        orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, options.requeue_timeout,
+        terms = terms_of(options.queues)
+        recorder = Recorder(page, terms, name_of_worker(self._pid), options.limits)
+        orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, terms,
                         recorder.before(options.handlers.failed), shield.alarm, options.keep_failed)
-        runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, options.trust,
-                              options.default_timeout, options.max_tasks, options.max_rss, recorder)
+        runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, terms, options.max_tasks,
+                              options.max_rss, recorder)
 
         def live(mask: SignalMask) -> None:
             stacks.install()
@@ -151,7 +151,7 @@ class Monitor:
             return
         slot = child.next_slot()
         slot.prepare(lease.tokens, lease.queue)
-        attempt = Attempt(time.monotonic(), provisional_timeout(options.default_timeout(lease.queue)),
+        attempt = Attempt(time.monotonic(), provisional_timeout(timeout_of(options.queues[lease.queue])),
                           options.kill_timeout)
         try:
             self._send(child, attempt, lease.payload)
@@ -328,7 +328,7 @@ class Monitor:
         options = self._options
         has_failed = verdict in (Verdict.RELEASE, Verdict.SET_ASIDE) and step is not Step.ENDED
         if has_failed and options.handlers.error is not None:
-            task = _read_safely(options.trust(lease.queue), lease.payload, step)
+            task = _read_safely(options.queues[lease.queue].trust, lease.payload, step)
             if task is not None:
                 task.outcome = outcome
                 self._books.tell()  # before: no lease is renewed while the handler runs

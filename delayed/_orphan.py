@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, Iterable, List, Optional
+from typing import Any, Callable, Deque, Iterable, List, Optional, Sequence, Tuple
 
 from . import _backoff
 from ._attempt import Verdict, judge, keep_failed
@@ -21,13 +21,13 @@ from ._page import Outcome, Page, Slot, Step
 from ._redis import Unavailable
 from ._shield import DEATH_SIGNAL
 from ._source import Source
+from ._terms import Terms
 from .logger import logger
 from .task import Task
 
 _PR_SET_PDEATHSIG = 1
 #: Loaded before any fork: in a child it would cost milliseconds each time.
 _prctl: Any = ctypes.CDLL(None).prctl if DEATH_SIGNAL is not None else None
-_UNGUARDED = float('inf')
 #: Timers and sleeps cannot be set for much longer, in seconds (some 31 years).
 _LONGEST_TIMER = 1e9
 #: How long an orphan tries to tell Redis that its task is done, in seconds.
@@ -49,25 +49,23 @@ class Job:
 
 
 class Orphan:
-    """The child's part. `connect` makes a source of the child's own; `requeue_timeout` is that of the queue with that
-    number, in seconds; `failed` calls the error handler."""
+    """The child's part. `connect` makes a source of the child's own; `failed` calls the error handler."""
 
     def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
-                 requeue_timeout: Callable[[int], float], failed: Callable[[Task, Optional[int], Any], None],
-                 alarm: bool, keep_failed: bool) -> None:
+                 terms: Sequence[Terms], failed: Callable[[Task, Optional[int], Any], None], alarm: bool,
+                 keep_failed: bool) -> None:
         """alarm: whether SIGALRM may be used. keep_failed: whether tasks that fail are set aside."""
         self._page = page
         self._monitor_pid = monitor_pid
         self._connect = connect
         self._lock = _thread.allocate_lock()  # one at a time: a token that is being replaced releases nothing
         self._kill_timeout = kill_timeout
-        self._requeue_timeout = requeue_timeout
+        self._terms = terms
         self._failed = failed
-        self._jobs: List[Job] = []
+        self._jobs: Iterable[Job] = ()
+        self._running: Optional[Tuple[Job, Task, float]] = None  # with its deadline (monotonic)
         #: What came in a batch and has not begun; whoever takes one out has it.
         self.waiting: Deque[Job] = deque()
-        self._task: Optional[Task] = None
-        self._deadline = _UNGUARDED
         self._pid = 0
         self._alarm = alarm
         self._keep_failed = keep_failed
@@ -83,18 +81,19 @@ class Orphan:
     def alone(self) -> bool:
         return os.getppid() != self._monitor_pid
 
-    def guard(self, jobs: Iterable[Job], task: Task, timeout: float) -> None:
-        """A task begins, the last of `jobs`. Should the monitor die while the task holds the interpreter in C, where no
-        handler runs, the kernel ends this process in the end: by SIGALRM, whose default action needs no interpreter."""
-        self._jobs, self._task, self._deadline = list(jobs), task, time.monotonic() + min(timeout, _LONGEST_TIMER)
+    def guard(self, job: Job, jobs: Iterable[Job], task: Task, timeout: float) -> None:
+        """A task begins; `jobs` has it and those before it of whose end Redis may not know. Should the monitor die
+        while the task holds the interpreter in C, where no handler runs, the kernel ends this process in the end: by
+        SIGALRM, whose default action needs no interpreter."""
+        self._jobs, self._running = jobs, (job, task, time.monotonic() + min(timeout, _LONGEST_TIMER))
         if self._alarm:
-            grace = max(1.0, min(5.0, self._requeue_timeout(self._jobs[-1].slot.queue) / 2))
+            grace = max(1.0, min(5.0, self._terms[job.slot.queue].requeue_timeout / 2))
             signal.setitimer(signal.ITIMER_REAL, min(timeout + self._kill_timeout + grace, _LONGEST_TIMER))
         if self.alone:
             _thread.start_new_thread(self._live_on, ())
 
     def unguard(self) -> None:
-        self._task, self._deadline = None, _UNGUARDED
+        self._running = None
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -137,16 +136,16 @@ class Orphan:
             _thread.start_new_thread(self._live_on, ())
 
     def _live_on(self) -> None:
-        jobs, task, deadline = self._jobs, self._task, self._deadline
-        if task is None:
+        running = self._running
+        if running is None:
             return  # between tasks: the end of the pipe tells
-        job = jobs[-1]
+        (job, task, deadline), before = running, [each for each in list(self._jobs) if each is not running[0]]
         logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
         if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
             self._extend_lease(self._connect(), job, deadline)
-        self.settle([*jobs[:-1], *self._unbegun()])
+        self.settle([*before, *self._unbegun()])
         time.sleep(max(0.0, deadline - time.monotonic()))
-        if self._task is not task:
+        if self._running is not running:
             return  # it is through, its handlers too
         logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
         if job.slot.step is not Step.ENDED:
@@ -171,7 +170,8 @@ class Orphan:
     def _extend_lease(self, source: Source, job: Job, deadline: float) -> None:
         """Replaces the short lease by one to the end of all that may come: timeout, kill_timeout, requeue_timeout."""
         for delay in _backoff.delays(max(0.0, deadline - time.monotonic()), source.longest_pause):
-            rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout + self._requeue_timeout(job.slot.queue)
+            rest = max(0.0, deadline - time.monotonic()) + self._kill_timeout
+            rest += self._terms[job.slot.queue].requeue_timeout
             try:
                 with self._lock:
                     if job.slot.step is Step.ENDED:

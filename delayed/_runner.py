@@ -8,9 +8,8 @@ import os
 import struct
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, List, NoReturn, Optional, Tuple
+from typing import Any, Callable, Deque, List, NoReturn, Optional, Sequence, Tuple
 
-from ._attempt import provisional_timeout
 from ._blackbox import Recorder
 from ._channel import Reader, Writer
 from ._child import exit_now
@@ -19,6 +18,7 @@ from ._limits import Limiter
 from ._memory import MEGABYTE, resident
 from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
+from ._terms import Terms
 from ._trust import Trust
 from .errors import UnreadablePayload
 from .logger import is_heard, logger
@@ -62,16 +62,14 @@ class Runner:
     """Runs tasks one after the other: `max_tasks` of them, or until this process has more than `max_rss` bytes."""
 
     def __init__(self, page: Page, tasks_fd: int, results_fd: int, handlers: Handlers, orphan: Orphan,
-                 trust: Callable[[int], Trust], default_timeout: Callable[[int], float], max_tasks: Optional[int],
-                 max_rss: Optional[int], recorder: Recorder) -> None:
-        """trust, default_timeout: those of the queue with that number; the latter in seconds."""
-        self._trust = trust
+                 terms: Sequence[Terms], max_tasks: Optional[int], max_rss: Optional[int], recorder: Recorder) -> None:
+        """terms: a task's `slot.queue` is a number among them."""
+        self._terms = terms
         self._page = page
         self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
         self._pipes = _identity(tasks_fd), _identity(results_fd)
         self._handlers = handlers
         self._orphan = orphan
-        self._default_timeout = default_timeout
         self._max_tasks, self._max_rss = max_tasks, max_rss
         self._recorder = recorder
         self._limiter: Optional[Limiter] = None
@@ -107,8 +105,9 @@ class Runner:
         return size > self._max_rss
 
     def _run_task(self, job: Job) -> None:
+        terms = self._terms[job.slot.queue]
         try:
-            task = self._open(job)
+            task = self._open(job, terms.trust)
         except (UnreadablePayload, KeyboardInterrupt) as error:
             self._leave_if_copy(error)
             self._end(job, Outcome.UNREADABLE, str(error) or type(error).__name__)
@@ -118,16 +117,15 @@ class Runner:
             return
         self._leave_if_copy()
         job.slot.step = Step.READ
-        default_timeout = self._default_timeout(job.slot.queue)
-        timeout = task.timeout / 1000 if task.timeout else default_timeout
-        if timeout != provisional_timeout(default_timeout):
+        timeout = task.timeout / 1000 if task.timeout else terms.timeout
+        if timeout != terms.provisional_timeout:
             job.slot.timeout = timeout
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
-        self._orphan.guard(self._jobs, task, timeout)
+        self._orphan.guard(job, self._jobs, task, timeout)
         heard = is_heard(logging.DEBUG)
         if heard:
             logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
-        failure = self._call(job, task)
+        failure = self._call(job, task, terms.trust)
         if failure is None:
             if heard or self._handlers.success is not None:
                 self._recorder.finished(task)
@@ -140,19 +138,18 @@ class Runner:
         self._leave_if_copy()
         self._orphan.unguard()
 
-    def _open(self, job: Job) -> Task:
+    def _open(self, job: Job, trust: Trust) -> Task:
         self._recorder.begin(job.slot, job.payload)
-        trust = self._trust(job.slot.queue)
         pickled = trust.verified(job.payload)
         job.slot.step = Step.BEGUN
         return trust.read_verified(job.payload, pickled)
 
-    def _call(self, job: Job, task: Task) -> Optional[ExcInfo]:
+    def _call(self, job: Job, task: Task, trust: Trust) -> Optional[ExcInfo]:
         """Calls the function; the page knows how it ended before any handler runs. Returns what it raised."""
         try:
             function = task.load()
             self._leave_if_copy()
-            self._trust(job.slot.queue).check_loaded(task, function)
+            trust.check_loaded(task, function)
         except BaseException as error:
             self._leave_if_copy(error)
             reason = 'it cannot be loaded (%s: %s)' % (type(error).__name__, error)
@@ -180,8 +177,8 @@ class Runner:
         self._end(job, Outcome.FINISHED)
         return None
 
-    def _end(self, job: Job, outcome: Outcome, reason: str = '') -> None:
-        self._leave_if_copy()
+    @staticmethod
+    def _end(job: Job, outcome: Outcome, reason: str = '') -> None:
         job.reason = reason
         job.slot.outcome = outcome
         job.slot.step = Step.ENDED
@@ -229,6 +226,8 @@ def _log_failure(task: Task, outcome: Record) -> None:
 
 def ending(job: Job) -> bytes:
     """The message of a task's end. Why it was set aside, if so, and the record of that."""
+    if not job.reason and not job.record:
+        return ENDED
     reason = job.reason.encode('utf-8', 'replace')[:_LONGEST_REASON]
     return ENDED + reason + (RECORD + job.record).encode() if job.record else ENDED + reason
 

@@ -81,12 +81,16 @@ class Trust:
                           % (task.func_name, task.module_name), task.data or b'')
 
     def _unpickle(self, payload: bytes, pickled: bytes) -> Task:
+        if self._loads is pickle.loads:
+            return Task.unpickle(payload, pickled, pickle.loads)
+
         def loads(data: bytes) -> Any:
             try:
                 return self._loads(data)
             except NotPlain as error:
                 raise Refused(str(error), payload) from error
-        return Task.unpickle(payload, pickled, pickle.loads if self._loads is pickle.loads else loads)
+
+        return Task.unpickle(payload, pickled, loads)
 
     def _admit(self, task: Task, payload: bytes) -> None:
         if self._allow is not None and not any(allowed.admits(task) for allowed in self._allow):

@@ -62,8 +62,9 @@ class Task:
 
     def __init__(self, id: Optional[int], module_name: str, func_name: str, args: Optional[Sequence[Any]] = None,
                  kwargs: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> None:
-        _check_name('module_name', module_name)
-        _check_name('func_name', func_name)
+        if type(module_name) is not str or type(func_name) is not str or not module_name or not func_name:
+            _check_name('module_name', module_name)
+            _check_name('func_name', func_name)
         if args is not None and (isinstance(args, (str, bytes)) or not hasattr(args, '__iter__')):
             raise WrongType('args of %s.%s must be a tuple or a list, not %r' % (module_name, func_name, args))
         if kwargs is not None and kwargs != {} and not _is_named(kwargs):
@@ -204,7 +205,10 @@ class Task:
 
     def load(self) -> Callable[..., Any]:
         """Imports the task's function. Raises what the import raises, or `AttributeError` for a missing function."""
-        function: Callable[..., Any] = getattr(importlib.import_module(self._module_name), self._func_name)
+        module = sys.modules.get(self._module_name)
+        if module is None or getattr(getattr(module, '__spec__', None), '_initializing', False):
+            module = importlib.import_module(self._module_name)  # waits for a thread that is importing it
+        function: Callable[..., Any] = getattr(module, self._func_name)
         return function
 
     def run(self) -> Any:

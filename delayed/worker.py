@@ -128,10 +128,7 @@ class Worker(abc.ABC):
             sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
             requeue_crashed=on_crash == 'requeue', keep_failed=on_failure == 'set_aside',
             kill_on_partition=on_partition == 'kill',
-            default_timeout=lambda number: self._queues.queues[number].default_timeout / 1000,
-            requeue_timeout=lambda number: self._queues.queues[number].requeue_timeout / 1000,
-            queue_name=lambda number: self._queues.queues[number].name, limits=Limits(task_max_cpu, task_max_memory),
-            trust=lambda number: self._queues.queues[number].trust, prefetch=prefetch)
+            queues=self._queues.queues, limits=Limits(task_max_cpu, task_max_memory), prefetch=prefetch)
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()

@@ -1,0 +1,29 @@
+"""What holds for the tasks of one queue of a worker."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence, Tuple
+
+from ._attempt import provisional_timeout
+from ._trust import Trust
+from .queue import Queue
+
+
+class Terms(NamedTuple):
+    """As it is when a child is forked. Times are seconds; `provisional_timeout`: what the monitor goes by at first."""
+
+    queue_name: str
+    timeout: float
+    provisional_timeout: float
+    requeue_timeout: float
+    trust: Trust
+
+
+def timeout_of(queue: Queue) -> float:
+    """How long a task that names no timeout may run, in seconds."""
+    return queue.default_timeout / 1000
+
+
+def terms_of(queues: Sequence[Queue]) -> Tuple[Terms, ...]:
+    return tuple(Terms(queue.name, timeout_of(queue), provisional_timeout(timeout_of(queue)),
+                       queue.requeue_timeout / 1000, queue.trust) for queue in queues)
