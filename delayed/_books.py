@@ -92,8 +92,11 @@ class Books:
 
     def next(self) -> Optional[Lease]:
         """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
-        if self._hand is not None and any(done.verdict is Verdict.HAND_BACK for done in self._unsettled):
-            self._put_back()  # it was enqueued behind those, and is to stay there
+        if self._hand is not None:
+            for done in self._unsettled:
+                if done.verdict is Verdict.HAND_BACK:
+                    self._put_back()  # it was enqueued behind those, and is to stay there
+                    break
         if self._hand is None:
             self._fetch()
         if self._hand is not None and (self._stop.wanted or time.monotonic() >= self._hand.due):
@@ -122,11 +125,9 @@ class Books:
     def take_ahead(self, begun: Lease) -> None:
         """A task has begun: meanwhile tells Redis of the last one's end and takes the next, so that the two trips
         overlap."""
-        in_step = all(done.is_plain for done in self._unsettled)
-        in_step = in_step and len(self._unsettled) <= self._most_joined
-        if not (self._pace.brisk and in_step and self._source.can_take_ahead) or self._stop.wanted:
+        if not (self._pace.brisk and self._can_join and self._source.can_take_ahead):
             return
-        if self._outage.seconds:
+        if self._stop.wanted or self._outage.seconds:
             return
         try:
             self._hand = self._advance(begun)
@@ -200,13 +201,21 @@ class Books:
         what each of the tries may have taken would have to be looked for."""
         lease = None
         while self._unsettled:
-            joined = len(self._unsettled) <= self._most_joined
-            joined = joined and all(done.is_plain for done in self._unsettled)
-            if joined and not self._stop.wanted and not self._outage.seconds:
+            if self._can_join and not self._stop.wanted and not self._outage.seconds:
                 lease = self._advance(None)
             else:
                 self._settle(self._unsettled[0])
         return lease
+
+    @property
+    def _can_join(self) -> bool:
+        """Whether the call that takes the next task can tell of all that is untold."""
+        if len(self._unsettled) > self._most_joined:
+            return False
+        for done in self._unsettled:
+            if not done.is_plain:
+                return False
+        return True
 
     def _advance(self, begun: Optional[Lease]) -> Optional[Lease]:
         done = self._unsettled[0] if self._unsettled else None

@@ -25,13 +25,20 @@ class Writer:
 
     def send(self, message: bytes) -> None:
         """Begins to send; the rest goes with `flush`, whenever the descriptor is writable. Raises `BrokenPipeError`."""
-        self._rest = memoryview(_LENGTH.pack(len(message)) + message)
-        self.flush()
+        self._send(_LENGTH.pack(len(message)) + message)
 
     def send_all(self, messages: Iterable[bytes]) -> None:
         """The same for several at once."""
-        self._rest = memoryview(b''.join(part for each in messages for part in (_LENGTH.pack(len(each)), each)))
-        self.flush()
+        self._send(b''.join([part for each in messages for part in (_LENGTH.pack(len(each)), each)]))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            written = os.write(self.fd, data)
+        except BlockingIOError:
+            written = 0
+        if written < len(data):
+            self._rest = memoryview(data)[written:]
+            self.flush()
 
     def flush(self) -> None:
         while self._rest is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -11,6 +12,10 @@ from ._child import Child, Exit, Prepare
 from ._page import Page
 from ._stacks import StackFiles
 from .logger import logger
+
+#: A child that has reported something is taken for alive for so long, in seconds. If it is not, that is seen when it
+#: does not take its task.
+_FRESH = 0.001
 
 
 class Children:
@@ -27,6 +32,7 @@ class Children:
         self._note_pid = note_pid
         self._slots = slots
         self._current: Optional[Child] = None
+        self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
         self._spare: Optional[Child] = None
         self._parting: List[Child] = []
         self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
@@ -49,6 +55,7 @@ class Children:
 
     def ended(self) -> None:
         """The current child reported its task's end. If that was its last task it stays until Redis knows of it."""
+        self._heard_at = time.monotonic()
         if self._current is not None and (self._is_through(self._current) or self._current.page.leaving):
             self._parting.append(self._current)
             self._current = None
@@ -113,7 +120,8 @@ class Children:
                 child.close()
             elif time.monotonic() > deadline:
                 child.signal(signal.SIGKILL)
-        if self._current is not None and self._current.reap() is not None:
+        was_heard = time.monotonic() - self._heard_at < _FRESH  # to look each time would cost a system call a task
+        if self._current is not None and not was_heard and self._current.reap() is not None:
             logger.warning('idle child %d ended with %s', self._current.pid, self.bury(self._current))
         if self._spare is not None and self._spare.reap() is not None:
             self._spare.close()

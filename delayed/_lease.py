@@ -18,6 +18,7 @@ class Lease:
         self.payload = payload
         #: Every token that Redis may know: the confirmed one, then those proposed since.
         self.tokens = tokens
+        self._first_token = tokens[-1] if tokens else b'0'
         self.seconds = seconds
         self.holder = holder
         #: The `Task` that an overridden `Queue.dequeue` returned; what its other methods are called with.
@@ -29,16 +30,22 @@ class Lease:
         self.ahead = False
         #: When to renew next.
         self.due = math.inf if seconds is None else now + seconds / 3
-        # The server's clock by its own word: token = now + lease. A guess where the lease is full; `correct` mends it.
-        self._server_ms, self._server_at = float(tokens[-1] if tokens else 0) - (seconds or 0) * 1000, now
+        self._taken_at = now
+        self._server: Optional[Tuple[float, float]] = None  # its time (Unix ms) at a moment, if it has told that itself
 
     def propose(self, now: float, seconds: float) -> bytes:
         """Returns the token to renew with for `seconds` from now. From now on it counts as possibly ours, whether or
         not a reply comes; until one does, it stays the same."""
         if self._proposal is None:
-            self._proposal = b'%.3f' % (self._server_ms + (now - self._server_at + seconds) * 1000)
+            server_ms, at = self._server or self._guess()
+            self._proposal = b'%.3f' % (server_ms + (now - at + seconds) * 1000)
             self.tokens = (*self.tokens[:1], *self.tokens[1:][-_MOST_TOKENS:], self._proposal)
         return self._proposal
+
+    def _guess(self) -> Tuple[float, float]:
+        """The server's time when it was taken, by its own word: token = now + lease. Wrong where the lease is full;
+        `correct` mends that."""
+        return float(self._first_token) - (self.seconds or 0) * 1000, self._taken_at
 
     def renewed(self, now: float) -> None:
         """The last proposal was accepted."""
@@ -47,7 +54,7 @@ class Lease:
 
     def correct(self, server_ms: float, now: float) -> None:
         """The last proposal was too far off: the server says what time it is there."""
-        self._server_ms, self._server_at, self._proposal = server_ms, now, None
+        self._server, self._proposal = (server_ms, now), None
 
     def retry(self, at: float) -> None:
         """Redis could not be asked."""

@@ -172,7 +172,7 @@ class Monitor:
             outcome = self._black_box.open(child, slot, lease.payload, attempt.cause, exited)
             self._children.bury(child)
         verdict = self._judge(slot, attempt.cause)
-        reason, record = _runner.parse_ending(report or UNSAID)
+        reason, record = _runner.parse_ending(report) if report else (UNSAID, '')
         if outcome is not None and outcome.kind is not Kind.FINISHED and not record:
             reason, record = 'it ' + outcome.what, outcome.to_json()
         self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)

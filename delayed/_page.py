@@ -14,6 +14,7 @@ _ASKED, _LEAVING, _BEGUN_AT, _REVOKED_AT, _USED_AT, _SLOTS_AT = 0, 1, 8, 16, 24,
 _NUMBER, _MOMENT = struct.Struct('=Q'), struct.Struct('=d')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
 _TIMEOUT_AT, _BEGAN_AT, _UNTIL_AT = 8, 48, 56
+_HEAD = struct.Struct('=%dB%dxd' % (_QUEUE + 1, _TIMEOUT_AT - _QUEUE - 1))
 _USED = struct.Struct('=4d')
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
@@ -41,6 +42,11 @@ class Outcome(enum.IntEnum):
     NOT_LOADABLE = 4  # its function cannot be imported
 
 
+#: By their bytes. Another one is there only if a task has written where it should not: then it has begun, and failed.
+_STEPS: Tuple[Step, ...] = (*Step, *[Step.READ] * (256 - len(Step)))
+_OUTCOMES: Tuple[Outcome, ...] = (*Outcome, *[Outcome.FAILED] * (256 - len(Outcome)))
+
+
 class Beginning(NamedTuple):
     """When a task began, and what its process had used until then, the programs that it had started included."""
 
@@ -61,15 +67,13 @@ class Slot:
 
     def prepare(self, tokens: Tuple[bytes, ...], queue: int = 0) -> None:
         """By the monitor: a new task of this queue is about to be sent."""
-        self._memory[self._start:self._start + 3] = b'\0\0\0'
-        self.timeout = -1.0
-        self._memory[self._start + _QUEUE] = queue
-        self.tokens = tokens
+        _HEAD.pack_into(self._memory, self._start, Step.IDLE, Outcome.NONE, False, 0, queue, -1.0)
+        self._write_tokens(0, tokens)
 
     @property
     def step(self) -> Step:
         """By the child."""
-        return Step(self._memory[self._start + _STEP])
+        return _STEPS[self._memory[self._start + _STEP]]
 
     @step.setter
     def step(self, step: Step) -> None:
@@ -78,7 +82,7 @@ class Slot:
     @property
     def outcome(self) -> Outcome:
         """By the child."""
-        return Outcome(self._memory[self._start + _OUTCOME])
+        return _OUTCOMES[self._memory[self._start + _OUTCOME]]
 
     @outcome.setter
     def outcome(self, outcome: Outcome) -> None:
@@ -134,10 +138,12 @@ class Slot:
     @tokens.setter
     def tokens(self, tokens: Tuple[bytes, ...]) -> None:
         unused = 1 - self._memory[self._start + _TOKENS_AT]
-        start = self._start + _TOKENS[unused]
-        text = b' '.join(tokens)[-_TOKENS_SIZE + 1:]
-        self._memory[start:start + len(text) + 1] = text + b'\0'
+        self._write_tokens(unused, tokens)
         self._memory[self._start + _TOKENS_AT] = unused
+
+    def _write_tokens(self, place: int, tokens: Tuple[bytes, ...]) -> None:
+        start, text = self._start + _TOKENS[place], b' '.join(tokens)[-_TOKENS_SIZE + 1:] + b'\0'
+        self._memory[start:start + len(text)] = text
 
     def note_tokens(self, tokens: Tuple[bytes, ...]) -> None:
         self.tokens = tokens

@@ -94,6 +94,7 @@ class HeldCaller(_PackingCaller):
         pool = conn.connection_pool
         self._connection = pool.connection_class(**pool.connection_kwargs)
         self._whole_seconds = False
+        self._is_open = False  # for sure: the last call was answered
         # Set here, since the Unix sockets of redis-py before 4.6 do not take all of them as arguments.
         self._connection.retry = Retry(NoBackoff(), 0)
         for name in ('socket_timeout', 'socket_connect_timeout'):
@@ -101,7 +102,10 @@ class HeldCaller(_PackingCaller):
             setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
     def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
-        return exchange(self._connection, request, count=count)
+        was_open, self._is_open = self._is_open, False
+        reply = exchange(self._connection, request, was_open, count)
+        self._is_open = True
+        return reply
 
     def begin_wait(self, key: str, seconds: float) -> int:
         """Begins to wait for up to `seconds` until something can be popped from the list `key`; `end_wait` is to be
@@ -109,7 +113,7 @@ class HeldCaller(_PackingCaller):
         seconds = block_seconds(seconds, self._socket_timeout())
         if self._whole_seconds:
             seconds = max(1, round(seconds))
-        packed = self._packer.command
+        packed, self._is_open = self._packer.command, False
         begin(self._connection, packed(('CLIENT', 'ID')) + packed(('BLPOP', key, seconds)))
         try:
             return int(finish(self._connection))
@@ -139,7 +143,7 @@ class HeldCaller(_PackingCaller):
         seconds = block_seconds(seconds, timeout)
         if seconds != 1 or (timeout is not None and timeout <= seconds + 2 * TICK):
             return super().wait_and_run(key, seconds, script, keys, args)
-        connection, packer = self._connection, self._packer
+        connection, packer, self._is_open = self._connection, self._packer, False
         try:
             begin(connection, packer.command(('BLPOP', key, seconds)) + packer.script(script, keys, args))
             connection.read_response(disable_decoding=True)
