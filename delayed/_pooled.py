@@ -3,8 +3,12 @@ rate that one connection reaches."""
 
 from __future__ import annotations
 
+import math
 import os
-from typing import Any, Callable, List, Optional, Sequence
+import time
+import weakref
+from collections import deque
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,6 +23,9 @@ from ._scripts import Argument, Script
 
 #: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
 HELD_SOCKET_TIMEOUT = 3.0
+#: For so many seconds a connection is kept in all, and between two calls.
+_KEPT_SECONDS, _KEPT_IDLE_SECONDS = 1.0, 0.01
+_ROOMY = 10  # a pool of so many connections does not miss one
 
 
 class _PackingCaller(Caller):
@@ -51,6 +58,42 @@ class _PackingCaller(Caller):
         raise NotImplementedError
 
 
+class _Kept:
+    """One connection of a pool, kept between calls that follow each other at once: to get and release one takes a
+    fifth of a call. Not for long, for the pool must see to its connections: whether they are alive, and to their
+    credentials. Methods need no lock, which a fork might copy while it is held."""
+
+    def __init__(self) -> None:
+        self._free: Deque[Tuple[Any, int, float]] = deque()  # with the process, and until when it may be kept
+        self._used_at = -math.inf
+
+    def take(self, pool: Any) -> Tuple[Any, float]:
+        """Returns a connection for the caller alone, and until when (monotonic) it may be kept."""
+        now = time.monotonic()
+        try:
+            connection, pid, until = self._free.pop()
+        except IndexError:
+            return get_connection(pool), now + _KEPT_SECONDS
+        if pid != os.getpid():
+            return get_connection(pool), now + _KEPT_SECONDS
+        if now < min(until, self._used_at + _KEPT_IDLE_SECONDS):
+            return connection, until
+        pool.release(connection)
+        return get_connection(pool), now + _KEPT_SECONDS
+
+    def give_back(self, pool: Any, connection: Any, until: float) -> None:
+        if self._free or getattr(pool, 'max_connections', 0) < _ROOMY:
+            pool.release(connection)
+            return
+        self._used_at = time.monotonic()
+        self._free.append((connection, os.getpid(), until))
+        while len(self._free) > 1:  # another thread gave one back at the same moment
+            pool.release(self._free.popleft()[0])
+
+
+_kept: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+
+
 class PooledCaller(_PackingCaller):
     """Calls through the connections of a client's pool."""
 
@@ -59,16 +102,23 @@ class PooledCaller(_PackingCaller):
 
     def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
         pool = self._conn.connection_pool
-        connection = get_connection(pool)
+        kept = _kept.get(pool) or _kept.setdefault(pool, _Kept())
+        connection, until = kept.take(pool)
+        answered = False
         try:
             try:
-                return exchange(connection, request, True, count)
+                reply = exchange(connection, request, True, count)
             except Exception as error:
                 if not repeat:
                     raise
                 return self._call_again(connection, request, count, error)
+            answered = True
+            return reply
         finally:
-            pool.release(connection)
+            if answered:
+                kept.give_back(pool, connection, until)
+            else:
+                pool.release(connection)
 
     @staticmethod
     def _call_again(connection: Any, request: bytes, count: int, error: Exception) -> Any:

@@ -1,5 +1,6 @@
 """Calls on any client, and what happens to them when replies are lost."""
 
+import gc
 import os
 import signal
 import socket
@@ -21,7 +22,9 @@ from delayed.errors import InvalidArgument, ServerNotFound, WrongType
 from delayed.queue import Queue
 from delayed.task import Task
 from protocols import PROTOCOLS
+from queues import task_of
 from waiting import DEADLINE, wait_until
+from workers import report
 
 NEVER = Retry(NoBackoff(), 0)
 #: A client that is called as programs call it; before redis-py 6 it repeats a call only if it is told so.
@@ -298,7 +301,7 @@ class TestWaiting:
         assert not calls.wait('default_noti')
         calls.let_go()
 
-    @pytest.mark.parametrize('timeout', [0.02, 0.1, 0.3, 0.5])
+    @pytest.mark.parametrize('timeout', [0.15, 0.3, 0.5])
     def test_bears_it_that_redis_ends_it_a_tenth_of_a_second_late(self, redis_server, conn, close, timeout):
         calls = caller(close(redis_server.client(socket_timeout=timeout, retry=NEVER))).hold()
         for _ in range(5):
@@ -436,6 +439,71 @@ class interrupted_when:
 class NeverAgain(AbstractBackoff):
     def compute(self, failures):
         pytest.fail('it is tried again')
+
+
+class TestAConnectionBetweenCallsThatFollowAtOnce:
+    """It is kept, and the pool does without it for a moment."""
+
+    @staticmethod
+    def counted(conn, monkeypatch):
+        taken = []
+        original = conn.connection_pool.get_connection
+        monkeypatch.setattr(conn.connection_pool, 'get_connection',
+                            lambda *args: taken.append(original(*args)) or taken[-1])
+        return taken
+
+    def test_is_the_same(self, conn, monkeypatch):
+        monkeypatch.setattr('delayed._pooled._KEPT_IDLE_SECONDS', DEADLINE)
+        monkeypatch.setattr('delayed._pooled._KEPT_SECONDS', DEADLINE)
+        calls, taken = caller(conn), self.counted(conn, monkeypatch)
+        for _ in range(5):
+            calls.command('PING')
+        Queue('default', conn).enqueue(task_of(1))
+        assert len(taken) == 1
+
+    @pytest.mark.parametrize('limit', ['_KEPT_IDLE_SECONDS', '_KEPT_SECONDS'])
+    def test_goes_back_after_a_while(self, conn, monkeypatch, limit):
+        monkeypatch.setattr('delayed._pooled.' + limit, 0.0)
+        calls, taken = caller(conn), self.counted(conn, monkeypatch)
+        for _ in range(3):
+            calls.command('PING')
+        assert len(taken) == 3
+        assert taken[0] is taken[1] is taken[2]
+
+    def test_is_another_for_each_thread(self, conn):
+        queue, threads = Queue('default', conn), []
+        for _ in range(8):
+            threads.append(threading.Thread(target=lambda: [queue.enqueue(task_of(None)) for _ in range(50)]))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        assert len({Task.deserialize(payload).id for payload in conn.lrange('default', 0, -1)}) == 400
+
+    def test_is_not_that_of_the_parent_in_a_forked_process(self, conn, lab):
+        calls = caller(conn)
+        own = calls.command('CLIENT', 'ID')
+        program = lab.start(lambda: report('id', caller(conn).command('CLIENT', 'ID')))
+        assert program.wait() == 0
+        assert lab.expect('id')[0] != own
+        assert calls.command('PING')
+
+    def test_is_left_in_a_small_pool(self, redis_server, close):
+        conn = close(redis_server.client(max_connections=1))
+        caller(conn).command('PING')
+        assert conn.ping()
+
+    def test_that_the_client_closed_is_opened_again(self, conn):
+        calls = caller(conn)
+        calls.command('PING')
+        conn.connection_pool.disconnect()
+        assert calls.command('PING')
+
+    def test_goes_when_its_pool_does(self, redis_server, conn):
+        other = redis_server.client()
+        other_id = caller(other).command('CLIENT', 'ID')
+        del other
+        gc.collect()
+        wait_until(lambda: other_id not in [int(client['id']) for client in conn.client_list()], 'the end')
 
 
 class TestAHeldConnection:
