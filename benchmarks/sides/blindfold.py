@@ -10,7 +10,7 @@ spent = {'with': [0.0, 0], 'without': [0.0, 0]}
 
 
 def put_on():
-    _Recorder.begin = lambda self, slot: None
+    _Recorder.begin = lambda self, *task: None
     _Recorder.finished = lambda self, task: None
     _children.StackFiles = _NoFiles
 
@@ -20,7 +20,7 @@ def wink(every=50):
     begin, finished, now = _Recorder.begin, _Recorder.finished, time.process_time
     seen, count, since = True, 0, None
 
-    def begin_if_seen(self, slot):
+    def begin_if_seen(self, *task):
         nonlocal seen, count, since
         if since is None:  # in the child, whose processor time begins anew
             since = now()
@@ -32,7 +32,7 @@ def wink(every=50):
             seen, count, since = not seen, 0, at
         count += 1
         if seen:
-            begin(self, slot)
+            begin(self, *task)
 
     def finished_if_seen(self, task):
         if seen:
