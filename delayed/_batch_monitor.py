@@ -16,7 +16,8 @@ from ._books import SLOW, Books, Done
 from ._child import Child
 from ._describe import describe
 from ._lease import Lease
-from ._monitor import UNSAID, Monitor, Options
+from ._monitor import UNSAID, Monitor
+from ._options import Options
 from ._prefetch import BatchBooks, BatchSource
 from ._terms import timeout_of
 from ._wakeup import milliseconds

@@ -12,7 +12,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _scripts
 from ._describe import without_arguments
-from ._ledger import FOREIGN, Ledger, read_header
+from ._ledger import Ledger
+from ._letters import FOREIGN, read_header
 from ._pace import Note, Wait, read, wait_of
 from ._stamp import stamp_of
 

@@ -12,17 +12,15 @@ redis-py raises when Redis is away.
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _scripts
 from ._keys import QueueKeys
+from ._letters import DeadLetter, is_letter_id, read_letter
 from ._producer import Call
 from ._redis import Caller
 from ._scripts import Argument
-from .outcome import Outcome
 
 Tokens = Tuple[bytes, ...]
 
@@ -35,10 +33,6 @@ MOST_TASKS = 500
 MOST_BYTES = 1 << 20
 _TOLD = 20  # lost tasks of one sweep that are told one by one
 _TAKEN_BYTES = 1 << 16  # taken by one call: what a pipe holds
-_LETTER_ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
-
-#: The reason of a dead letter that no script of ours has written.
-FOREIGN = 'it was not set aside by this library, and cannot be put back'
 
 
 class Taken(NamedTuple):
@@ -56,26 +50,6 @@ class Lost(NamedTuple):
     head: bytes
     holder: str
     waits: bool
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A task that was set aside.
-
-    id: what `requeue_dead` and `delete_dead` take.
-    payload: the bytes, to be unpickled with care.
-    reason: why.
-    set_aside_at: when, in Unix seconds by the Redis server's clock.
-    lost_at: when it was lost before, in Unix seconds, oldest first.
-    outcome: how it ended when it was set aside, if a worker of this version saw it.
-    """
-
-    id: str
-    payload: bytes
-    reason: str
-    set_aside_at: float
-    lost_at: Tuple[float, ...]
-    outcome: Optional[Outcome] = None
 
 
 @dataclass
@@ -274,24 +248,24 @@ class Ledger:
         if count <= 0:
             return []  # Redis takes -1 for the last
         reply = self.caller.command('ZRANGE', self.keys.dead, start, start + count - 1, 'WITHSCORES')
-        return [_read_letter(*pair) for pair in _pairs(reply)]
+        return [read_letter(*pair) for pair in _pairs(reply)]
 
     def dead_letter(self, id: str) -> Optional[DeadLetter]:
         """The dead letter with this id; `None`: there is none."""
-        if not _LETTER_ID.fullmatch(id):
+        if not is_letter_id(id):
             return None
         reply = self.caller.command('ZRANGEBYSCORE', self.keys.dead, id, id, 'WITHSCORES', 'LIMIT', 0, 1)
-        return next((_read_letter(*pair) for pair in _pairs(reply)), None)
+        return next((read_letter(*pair) for pair in _pairs(reply)), None)
 
     def requeue_dead(self, id: str) -> bool:
         """Puts a dead letter's task back at the end of the list. `False` if there is no such letter."""
         keys = self.keys
-        return bool(_LETTER_ID.fullmatch(id) and self.caller.script(
+        return bool(is_letter_id(id) and self.caller.script(
             _scripts.REQUEUE_DEAD, (keys.waiting, keys.notifications, keys.enqueued, keys.dead), (id,)))
 
     def delete_dead(self, id: str) -> bool:
         """Deletes a dead letter. `False` if there is no such letter."""
-        return bool(_LETTER_ID.fullmatch(id) and self.caller.command('ZREMRANGEBYSCORE', self.keys.dead, id, id))
+        return bool(is_letter_id(id) and self.caller.command('ZREMRANGEBYSCORE', self.keys.dead, id, id))
 
 
 def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:
@@ -299,30 +273,3 @@ def _pairs(reply: Sequence[Any]) -> Iterator[Tuple[bytes, float]]:
     if reply and isinstance(reply[0], (list, tuple)):
         return ((member, float(score)) for member, score in reply)
     return ((reply[i], float(reply[i + 1])) for i in range(0, len(reply), 2))
-
-
-def _read_letter(letter: bytes, score: float) -> DeadLetter:
-    id = '%.3f' % score
-    header, _, payload = letter.partition(b'\n')
-    reason, lost_at, outcome = read_header(header)
-    return DeadLetter(id if float(id) == score else repr(score), letter if reason == FOREIGN else payload, reason,
-                      score / 1000, lost_at, outcome)
-
-
-def read_header(header: bytes) -> Tuple[str, Tuple[float, ...], Optional[Outcome]]:
-    """The reason, the losses (Unix seconds) and the record of a dead letter. The reason is `FOREIGN` where somebody
-    else wrote it: whoever can write to Redis can put anything there."""
-    try:
-        fields = json.loads(header)
-        lost_at = tuple(int(moment) / 1000 for moment in fields['lost_at'].split(',') if moment)
-        reason = str(fields['reason']).encode('utf-8', 'backslashreplace').decode()
-        return reason, lost_at, _read_outcome(fields)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return FOREIGN, (), None
-
-
-def _read_outcome(fields: Dict[str, Any]) -> Optional[Outcome]:
-    try:
-        return Outcome.from_json(fields['outcome'])
-    except (KeyError, TypeError, ValueError, AttributeError):  # there is none, or a later version has written it
-        return None

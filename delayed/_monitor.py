@@ -13,8 +13,7 @@ import select
 import signal
 import struct
 import time
-from dataclasses import dataclass
-from typing import Callable, Optional, Sequence, Type
+from typing import Callable, Optional, Type
 
 from . import _backoff, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed, provisional_timeout
@@ -22,9 +21,10 @@ from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import Books, Done
 from ._child import Child, Exit, Life, signal_name
 from ._children import Children
-from ._describe import describe, without_arguments
+from ._describe import describe
 from ._lease import Lease
-from ._limits import Limiter, Limits
+from ._limits import Limiter
+from ._options import Options
 from ._orphan import Orphan
 from ._page import Page, Slot, Step
 from ._shield import Shield, SignalMask
@@ -32,13 +32,11 @@ from ._source import Source
 from ._stacks import StackFile
 from ._stop import Stop
 from ._terms import terms_of, timeout_of
-from ._trust import Trust
+from ._trust import read_safely
 from ._wakeup import Wakeup, milliseconds
-from .errors import Refused, TaskExited, UnreadablePayload
+from .errors import TaskExited
 from .logger import logger
 from .outcome import Kind, Outcome
-from .queue import Queue
-from .task import Task
 
 #: Why a task ended whose child died before its report.
 UNSAID = 'its process ended before it could say why'
@@ -46,23 +44,6 @@ UNSAID = 'its process ended before it could say why'
 _HAND_BACK_GRACE = 0.3
 #: Without a descriptor that tells of a child's death, it is asked so often, in seconds.
 _BLIND_INTERVAL = 0.5
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a worker works. Times are seconds."""
-
-    max_tasks: Optional[int]  # of one child; 1: a fresh child for each task
-    max_rss: Optional[int]  # bytes; a child that has more is replaced
-    kill_timeout: float
-    handlers: _runner.Handlers
-    sweep_interval: Optional[float]
-    requeue_crashed: bool
-    keep_failed: bool
-    kill_on_partition: bool
-    queues: Sequence[Queue]  # a task's `lease.queue` is a number among them
-    limits: Limits
-    prefetch: int = 1  # tasks that a child gets at once
 
 
 class Monitor:
@@ -328,24 +309,9 @@ class Monitor:
         options = self._options
         has_failed = verdict in (Verdict.RELEASE, Verdict.SET_ASIDE) and step is not Step.ENDED
         if has_failed and options.handlers.error is not None:
-            task = _read_safely(options.queues[lease.queue].trust, lease.payload, step)
+            task = read_safely(options.queues[lease.queue].trust, lease.payload, step is Step.READ)
             if task is not None:
                 task.outcome = outcome
                 self._books.tell()  # before: no lease is renewed while the handler runs
                 exc_info = (TaskExited, TaskExited(exited.code, task.id), None) if exited.signum is None else None
                 options.handlers.failed(task, exited.signum, exc_info)
-
-
-def _read_safely(trust: Trust, payload: bytes, step: Step) -> Optional[Task]:
-    """The task of a child that died; nothing, if it is not to be trusted. What ended it while it read the payload would
-    end or hang this process, too: then the task comes without its arguments."""
-    try:
-        trust.verified(payload)
-        if step is Step.READ:
-            return trust.read(payload)
-    except Refused as error:
-        logger.error('%s does not come to the error handler: %s', describe(payload), error)
-        return None
-    except UnreadablePayload as error:
-        logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
-    return without_arguments(payload)

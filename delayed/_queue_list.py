@@ -8,8 +8,9 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from ._cluster import ClusterCaller
 from ._page import MOST_QUEUES
+from ._queue_source import overrides, source_of
 from ._redis import check_one_server
-from ._source import Source, overrides, source_of
+from ._source import Source
 from ._source_apart import SourceApart
 from ._source_group import SourceGroup
 from ._turns import Rounds, Turns

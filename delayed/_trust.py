@@ -8,10 +8,12 @@ import re
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Pattern, Sequence
 
+from ._describe import describe, without_arguments
 from ._plain import Loads, NotPlain
 from ._signature import Signer, pickle_in
 from ._stamp import is_stamped, with_stamp, without_stamp
 from .errors import InvalidArgument, Refused, UnreadablePayload, WrongType
+from .logger import logger
 from .task import Task
 
 _ANY = re.compile(r'[*?[]')
@@ -95,6 +97,21 @@ class Trust:
     def _admit(self, task: Task, payload: bytes) -> None:
         if self._allow is not None and not any(allowed.admits(task) for allowed in self._allow):
             raise Refused('%s:%s is not allowed to run here' % (task.module_name, task.func_name), payload)
+
+
+def read_safely(trust: Trust, payload: bytes, was_read: bool) -> Optional[Task]:
+    """The task of a process that died; nothing, if it is not to be trusted. What ended that while it read the payload
+    would end or hang this process, too: unless it `was_read`, the task comes without its arguments."""
+    try:
+        trust.verified(payload)
+        if was_read:
+            return trust.read(payload)
+    except Refused as error:
+        logger.error('%s does not come to the error handler: %s', describe(payload), error)
+        return None
+    except UnreadablePayload as error:
+        logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
+    return without_arguments(payload)
 
 
 def _patterns(allow: Sequence[str]) -> List[_Allowed]:

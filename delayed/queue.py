@@ -14,7 +14,8 @@ from ._keys import ENQUEUED_SUFFIX as _ENQUEUED_KEY_SUFFIX
 from ._keys import ID_SUFFIX as _ID_KEY_SUFFIX
 from ._keys import NOTI_SUFFIX as _NOTI_KEY_SUFFIX
 from ._keys import QueueKeys
-from ._ledger import ANYWAY, NOTIFIED, READY, DeadLetter, Ledger
+from ._ledger import ANYWAY, NOTIFIED, READY, Ledger
+from ._letters import DeadLetter
 from ._plain import loads_of
 from ._producer import producers_of
 from ._redis import check_client, check_slot

@@ -16,7 +16,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from ._batch_monitor import BatchMonitor
 from ._limits import Limits
 from ._memory import MEGABYTE
-from ._monitor import Monitor, Options
+from ._monitor import Monitor
+from ._options import Options
 from ._prefetch import MOST_AT_ONCE, BatchSource
 from ._queue_list import Queues, queue_list
 from ._runner import ExcInfo, Handlers

@@ -16,7 +16,7 @@ from ._queues import add_queues, find_queue, find_queues
 
 if TYPE_CHECKING:
     from .._inspect import LetterHead
-    from .._ledger import DeadLetter
+    from .._letters import DeadLetter
     from ..queue import Queue
 
 _PAGE = 200  # letters

@@ -18,7 +18,7 @@ from ._queues import add_queues, find_queue, function_at, names_queues, reach_qu
 
 if TYPE_CHECKING:
     from .._inspect import Whereabouts
-    from .._ledger import DeadLetter
+    from .._letters import DeadLetter
     from ..outcome import Outcome
     from ..queue import Queue
     from ..task import Task
