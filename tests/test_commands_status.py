@@ -87,6 +87,11 @@ class TestStatus:
         assert (taken['host'], taken['function']) == (None, FUNCTION)
         assert 0 <= taken['since'] < DEADLINE
 
+    def test_knows_not_how_fast_it_goes_where_no_worker_is_left_to_tell(self, shell, busy, conn):
+        conn.delete('default_workers')
+        found, = shell.json('status', '--queue', 'default')['queues']
+        assert (found['rate'], found['workers']) == (None, [])
+
     def test_knows_how_long_the_next_task_waits_that_tells_when_it_was_enqueued(self, shell, conn):
         conn.rpush('default', with_stamp(task('run').serialize(), time.time() - 3723))
         found, = shell.json('status', '--queue', 'default')['queues']

@@ -33,9 +33,9 @@ class Snapshot:
         inspection = Inspection(queue.ledger)
         census, notes = inspection.census(), inspection.notes()
         wait = inspection.wait() if census.waiting else None
-        return cls(queue.name, census, inspection.running(most_tasks),
-                   [worker for worker in inspection.workers(census.now) if worker.alive], wait,
-                   rate_of(notes, census.now))
+        workers = [worker for worker in inspection.workers(census.now) if worker.alive]
+        return cls(queue.name, census, inspection.running(most_tasks), workers, wait,
+                   rate_of(notes, census.now) if workers else None)  # nobody notes any more how fast it goes
 
     def as_json(self) -> Dict[str, Any]:
         """Durations are seconds; what is not known is null."""
