@@ -25,6 +25,7 @@ from ._scripts import Argument, Script
 HELD_SOCKET_TIMEOUT = 3.0
 #: For so many seconds a connection is kept in all, and between two calls.
 _KEPT_SECONDS, _KEPT_IDLE_SECONDS = 1.0, 0.01
+_LONG_ROW = 20  # calls; a program that enqueues a few between other things has one connection, as before
 _ROOMY = 10  # a pool of so many connections does not miss one
 
 
@@ -59,33 +60,36 @@ class _PackingCaller(Caller):
 
 
 class _Kept:
-    """One connection of a pool, kept between calls that follow each other at once: to get and release one takes a
-    fifth of a call. Not for long, for the pool must see to its connections: whether they are alive, and to their
-    credentials. Methods need no lock, which a fork might copy while it is held."""
+    """One connection of a pool, kept between calls of a long row: to get and release one takes a fifth of a call. Not
+    for long, for the pool must see to its connections: whether they are alive, and to their credentials. Methods need
+    no lock, which a fork might copy while it is held."""
 
     def __init__(self) -> None:
         self._free: Deque[Tuple[Any, int, float]] = deque()  # with the process, and until when it may be kept
         self._used_at = -math.inf
+        self._row = 0  # calls that followed each other at once
 
     def take(self, pool: Any) -> Tuple[Any, float]:
         """Returns a connection for the caller alone, and until when (monotonic) it may be kept."""
         now = time.monotonic()
+        at_once = now < self._used_at + _KEPT_IDLE_SECONDS
+        self._row = self._row + 1 if at_once else 0
         try:
             connection, pid, until = self._free.pop()
         except IndexError:
             return get_connection(pool), now + _KEPT_SECONDS
         if pid != os.getpid():
             return get_connection(pool), now + _KEPT_SECONDS
-        if now < min(until, self._used_at + _KEPT_IDLE_SECONDS):
+        if at_once and now < until:
             return connection, until
         pool.release(connection)
         return get_connection(pool), now + _KEPT_SECONDS
 
     def give_back(self, pool: Any, connection: Any, until: float) -> None:
-        if self._free or getattr(pool, 'max_connections', 0) < _ROOMY:
+        self._used_at = time.monotonic()
+        if self._row < _LONG_ROW or self._free or getattr(pool, 'max_connections', 0) < _ROOMY:
             pool.release(connection)
             return
-        self._used_at = time.monotonic()
         self._free.append((connection, os.getpid(), until))
         while len(self._free) > 1:  # another thread gave one back at the same moment
             pool.release(self._free.popleft()[0])

@@ -441,7 +441,7 @@ class NeverAgain(AbstractBackoff):
         pytest.fail('it is tried again')
 
 
-class TestAConnectionBetweenCallsThatFollowAtOnce:
+class TestAConnectionBetweenCallsOfALongRow:
     """It is kept, and the pool does without it for a moment."""
 
     @staticmethod
@@ -452,23 +452,37 @@ class TestAConnectionBetweenCallsThatFollowAtOnce:
                             lambda *args: taken.append(original(*args)) or taken[-1])
         return taken
 
+    @staticmethod
+    def in_a_row(conn):
+        """A caller after a long row of calls."""
+        calls = caller(conn)
+        for _ in range(50):
+            calls.command('PING')
+        return calls
+
     def test_is_the_same(self, conn, monkeypatch):
         monkeypatch.setattr('delayed._pooled._KEPT_IDLE_SECONDS', DEADLINE)
         monkeypatch.setattr('delayed._pooled._KEPT_SECONDS', DEADLINE)
-        calls, taken = caller(conn), self.counted(conn, monkeypatch)
+        calls, taken = self.in_a_row(conn), self.counted(conn, monkeypatch)
         for _ in range(5):
             calls.command('PING')
         Queue('default', conn).enqueue(task_of(1))
-        assert len(taken) == 1
+        assert taken == []
 
     @pytest.mark.parametrize('limit', ['_KEPT_IDLE_SECONDS', '_KEPT_SECONDS'])
     def test_goes_back_after_a_while(self, conn, monkeypatch, limit):
         monkeypatch.setattr('delayed._pooled.' + limit, 0.0)
-        calls, taken = caller(conn), self.counted(conn, monkeypatch)
+        calls, taken = self.in_a_row(conn), self.counted(conn, monkeypatch)
         for _ in range(3):
             calls.command('PING')
         assert len(taken) == 3
         assert taken[0] is taken[1] is taken[2]
+
+    def test_is_the_pools_where_there_are_few(self, conn, monkeypatch):
+        calls, taken = caller(conn), self.counted(conn, monkeypatch)
+        for _ in range(3):
+            calls.command('PING')
+        assert len(taken) == 3
 
     def test_is_another_for_each_thread(self, conn):
         queue, threads = Queue('default', conn), []
@@ -480,7 +494,7 @@ class TestAConnectionBetweenCallsThatFollowAtOnce:
         assert len({Task.deserialize(payload).id for payload in conn.lrange('default', 0, -1)}) == 400
 
     def test_is_not_that_of_the_parent_in_a_forked_process(self, conn, lab):
-        calls = caller(conn)
+        calls = self.in_a_row(conn)
         own = calls.command('CLIENT', 'ID')
         program = lab.start(lambda: report('id', caller(conn).command('CLIENT', 'ID')))
         assert program.wait() == 0
@@ -489,18 +503,17 @@ class TestAConnectionBetweenCallsThatFollowAtOnce:
 
     def test_is_left_in_a_small_pool(self, redis_server, close):
         conn = close(redis_server.client(max_connections=1))
-        caller(conn).command('PING')
+        self.in_a_row(conn)
         assert conn.ping()
 
     def test_that_the_client_closed_is_opened_again(self, conn):
-        calls = caller(conn)
-        calls.command('PING')
+        calls = self.in_a_row(conn)
         conn.connection_pool.disconnect()
         assert calls.command('PING')
 
     def test_goes_when_its_pool_does(self, redis_server, conn):
         other = redis_server.client()
-        other_id = caller(other).command('CLIENT', 'ID')
+        other_id = self.in_a_row(other).command('CLIENT', 'ID')
         del other
         gc.collect()
         wait_until(lambda: other_id not in [int(client['id']) for client in conn.client_list()], 'the end')

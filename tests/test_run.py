@@ -96,9 +96,8 @@ class TestRun:
         before = open_files(), children(os.getpid())
         queues = [Queue(name, conn) for name in ('one', 'two')]
         with running(worker_class(queues[0])), running(worker_class(queues[1])):
-            for number in range(20):
-                for queue in queues:
-                    queue.enqueue(task('run', queue.name, number))
+            for queue in queues:
+                queue.enqueue_many(task('run', queue.name, number) for number in range(20))
             wait_until(lambda: not remains(conn))
         ran = [args for args, _ in lab.reports('ran')]
         for queue in queues:
