@@ -60,7 +60,7 @@ class BatchMonitor(Monitor):
         batch = self._prepare(child, leases)
         try:
             self._send_all(child, [each.payload for each in leases])
-            self._children.fork_ahead()
+            self._children.fork_ahead(self._books.brisk)
             self._books.take_ahead(lease)
             self._watch_batch(child, batch)
         except BaseException:

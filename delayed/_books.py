@@ -81,6 +81,11 @@ class Books:
         return not self._unsettled and self._hand is None
 
     @property
+    def brisk(self) -> bool:
+        """Whether tasks are short and more of them wait."""
+        return self._pace.brisk
+
+    @property
     def seconds_away(self) -> float:
         """How long Redis has been away."""
         return self._outage.seconds

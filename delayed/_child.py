@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import Callable, NamedTuple, NoReturn, Optional, Tuple
+from typing import Callable, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from . import _fds, _streams
 from ._channel import Reader, Writer
@@ -40,10 +40,10 @@ class Exit(NamedTuple):
 
 
 class Child:
-    """A child and the monitor's ends of its pipes."""
+    """A child and the monitor's ends of its pipes; `fork_all` makes a process of it."""
 
     def __init__(self, page: Page, stacks: StackFile, prepare: Prepare) -> None:
-        """Forks. The child exits at the end of its life. Raises `OSError`."""
+        """Makes all ready for the fork. Raises `OSError`."""
         self.page = page
         self.stacks = stacks
         self.pid = 0
@@ -57,23 +57,27 @@ class Child:
             pipes += _fds.pipe()
             pipes += _fds.pipe()
             tasks_read, tasks_write, results_read, results_write = pipes
-            live = prepare(page, stacks, tasks_read, results_write)
-            _streams.flush()
-            with _fds.sparing(tasks_read, results_write, stacks.fd), signals_held() as mask:
-                self.pid = _fork()
-                if self.pid == 0:
-                    _live_and_exit(live, mask)
+            self._live = prepare(page, stacks, tasks_read, results_write)
         except BaseException:
             _fds.close(*pipes)
             stacks.close()
-            if self.pid:  # the program's own handler of a signal raised, which had waited
-                self.signal(signal.SIGKILL)
-                self.await_exit()
             raise
-        _fds.close(tasks_read, results_write)
+        self._ends: Tuple[int, ...] = (tasks_read, results_write)
         os.set_blocking(tasks_write, False)
         os.set_blocking(results_read, False)
         self.writer, self.reader = Writer(tasks_write), Reader(results_read, _LONGEST_REPORT)
+
+    def fork(self, mask: SignalMask) -> None:
+        """Does no more than must be done between two forks."""
+        with _fds.sparing(*self._ends, self.stacks.fd):
+            self.pid = _fork()
+            if self.pid == 0:
+                _live_and_exit(self._live, mask)
+
+    def adopt(self) -> None:
+        """Does the rest, in the monitor."""
+        _fds.close(*self._ends)
+        self._ends = ()  # the numbers may be another pipe's soon
         self._death_fd = _watch_death(self.pid)
 
     def next_slot(self) -> Slot:
@@ -147,13 +151,49 @@ class Child:
         self.writer.fd = -1  # the number may be another pipe's soon
 
     def close(self) -> None:
-        """Forgets a child that was reaped."""
+        """Forgets a child that was reaped, or never forked."""
         self.closed = True
-        _fds.close(self.writer.fd, self.reader.fd)
+        _fds.close(self.writer.fd, self.reader.fd, *self._ends)
         self.stacks.close()
         if self._death_fd is not None:
             _fds.close(self._death_fd)
             self._death_fd = None
+
+
+def fork_all(children: Sequence[Child]) -> List[Child]:
+    """Forks them in a row: after a fork each page is copied that the monitor writes to, and that is done once for all.
+
+    A child exits at the end of its life. Returns those that could be forked, and forgets the others. Raises `OSError`
+    if none could.
+    """
+    _streams.flush()
+    try:
+        with signals_held() as mask:
+            error = _fork_each(children, mask)
+    except BaseException:  # the program's own handler of a signal raised, which had waited
+        for child in children:
+            if child.pid:
+                child.kill()
+            child.close()
+        raise
+    forked = [child for child in children if child.pid]
+    for child in children:
+        if child.pid:
+            child.adopt()
+        else:
+            child.close()
+    if error is not None and not forked:
+        raise error
+    return forked
+
+
+def _fork_each(children: Sequence[Child], mask: SignalMask) -> Optional[OSError]:
+    try:
+        for child in children:
+            child.fork(mask)
+    except OSError as error:
+        return error
+    return None
 
 
 def signal_name(signum: int) -> str:

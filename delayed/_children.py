@@ -1,4 +1,4 @@
-"""The children of one monitor: the one that runs tasks, a spare that was forked ahead, and those that are leaving."""
+"""The children of one monitor: the one that runs tasks, spares that were forked ahead, and those that are leaving."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Callable, List, Optional, Tuple
 
-from ._child import Child, Exit, Prepare
+from ._child import Child, Exit, Prepare, fork_all
 from ._page import Page
 from ._stacks import StackFiles
 from .logger import logger
@@ -16,11 +16,13 @@ from .logger import logger
 #: A child that has reported something is taken for alive for so long, in seconds. If it is not, that is seen when it
 #: does not take its task.
 _FRESH = 0.001
+_MANY_SPARES = 4
 
 
 class Children:
     """`max_tasks`: each child runs so many at most; `None`: any number. While it runs the last of them a spare is
-    forked, so that the fork is off the critical path."""
+    forked, so that the fork is off the critical path; several of them where each task has a child of its own and they
+    are short, see `fork_all`."""
 
     def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None], slots: int = 2) -> None:
@@ -33,7 +35,7 @@ class Children:
         self._slots = slots
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
-        self._spare: Optional[Child] = None
+        self._spares: List[Child] = []
         self._parting: List[Child] = []
         self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
 
@@ -41,17 +43,22 @@ class Children:
         """A live child that waits for a task. Raises `OSError` if none can be forked."""
         self.tend()
         if self._current is None:
-            self._current, self._spare = self._spare or self._fork(), None
+            self._current = (self._spares or self._fork(1)).pop()
             self._note_pid(self._current.pid)
         return self._current
 
-    def fork_ahead(self) -> None:
-        """Forks the spare, if the current child runs its last task."""
-        if self._is_through(self._current) and self._spare is None:
+    def fork_ahead(self, brisk: bool) -> None:
+        """Forks what is spare, if the current child runs its last task. brisk: many short tasks are expected."""
+        if self._is_through(self._current) and not self._spares:
             try:
-                self._spare = self._fork()
+                self._spares = self._fork(_MANY_SPARES if brisk and self._max_tasks == 1 else 1)
             except OSError as error:
                 logger.warning('cannot fork a spare child yet: %s', error)
+
+    def rest(self) -> None:
+        """No task waits: one spare is enough."""
+        while len(self._spares) > 1:
+            self._let_go(self._spares.pop())
 
     def ended(self) -> None:
         """The current child reported its task's end. If that was its last task it stays until Redis knows of it."""
@@ -88,12 +95,13 @@ class Children:
 
     def dismiss(self) -> None:
         """Ends all children: idle ones end by themselves; one that does not in time is killed."""
-        for child in (self._current, self._spare, *self._parting):
+        for child in (self._current, *self._spares, *self._parting):
             if child is not None:
                 for slot in child.page.slots:
                     slot.settled = True  # or it would tell Redis what this monitor could not
                 self._let_go(child)
-        self._current = self._spare = None
+        self._current = None
+        self._spares.clear()
         self._parting.clear()
         self._note_pid(None)
         for child, deadline in self._leaving:
@@ -104,8 +112,15 @@ class Children:
         self._leaving.clear()
         self._stack_files.close()
 
-    def _fork(self) -> Child:
-        return Child(Page(self._slots), self._stack_files.take(), self._prepare)
+    def _fork(self, count: int) -> List[Child]:
+        children: List[Child] = []
+        try:
+            for _ in range(count):
+                children.append(Child(Page(self._slots), self._stack_files.take(), self._prepare))
+        except OSError:
+            if not children:
+                raise
+        return fork_all(children)
 
     def _let_go(self, child: Child) -> None:
         child.dismiss()
@@ -123,6 +138,7 @@ class Children:
         was_heard = time.monotonic() - self._heard_at < _FRESH  # to look each time would cost a system call a task
         if self._current is not None and not was_heard and self._current.reap() is not None:
             logger.warning('idle child %d ended with %s', self._current.pid, self.bury(self._current))
-        if self._spare is not None and self._spare.reap() is not None:
-            self._spare.close()
-            self._spare = None
+        for spare in list(self._spares):
+            if spare.reap() is not None:
+                self._spares.remove(spare)
+                spare.close()

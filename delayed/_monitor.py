@@ -84,6 +84,7 @@ class Monitor:
                     break
                 else:
                     self._explain_delay()
+                    self._children.rest()
                     self._children.tend()
         except BaseException:  # of a signal handler of the program's own: SystemExit, say
             self._books.tell()
@@ -136,7 +137,7 @@ class Monitor:
                           options.kill_timeout)
         try:
             self._send(child, attempt, lease.payload)
-            self._children.fork_ahead()
+            self._children.fork_ahead(self._books.brisk)
             self._books.take_ahead(lease)
             report = self._watch(child, slot, lease, attempt)
         except BaseException:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from workers import SIGNAL_STATE, open_files, pass_gate, report
+from workers import SIGNAL_STATE, children, open_files, pass_gate, report
 
 kept = []  # what a task leaves behind in its process
 
@@ -26,6 +26,10 @@ def size(data):
 
 def where():
     report('where', os.getpid(), os.getppid())
+
+
+def siblings():
+    report('siblings', len(children(os.getppid())))
 
 
 def hold():

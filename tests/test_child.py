@@ -1,5 +1,6 @@
 """The process that runs tasks, as its monitor sees it."""
 
+import itertools
 import os
 import resource
 import signal
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from delayed._child import Child
+from delayed._child import Child, fork_all
 from delayed._page import Page
 from delayed._stacks import StackFile
 from workers import has_children, open_files, report
@@ -16,6 +17,11 @@ from workers import has_children, open_files, report
 def idle(*_):
     """A life in which nothing happens."""
     return lambda mask: None
+
+
+def fork():
+    child, = fork_all([Child(Page(), StackFile(None), idle)])
+    return child
 
 
 class TestForking:
@@ -32,7 +38,7 @@ class TestForking:
                 os.close(fd)
             for _ in range(2):
                 with pytest.raises(OSError):
-                    Child(Page(), StackFile(None), idle)
+                    fork()
             left = 0
             with pytest.raises(OSError):
                 while True:
@@ -43,10 +49,32 @@ class TestForking:
         assert lab.start(program).wait() == 0
         assert lab.expect('left') == [room]
 
+    def test_of_several_at_once_bears_that_some_cannot_be_forked(self, lab, monkeypatch):
+        def program():
+            def fork_twice():
+                if next(forks) < 2:
+                    return fork()
+                raise BlockingIOError('no more processes')
+
+            before, fork, forks = open_files(), os.fork, itertools.count()
+            monkeypatch.setattr(os, 'fork', fork_twice)
+            children = fork_all([Child(Page(), StackFile(None), idle) for _ in range(4)])
+            report('forked', len(children))
+            with pytest.raises(BlockingIOError):
+                fork_all([Child(Page(), StackFile(None), idle) for _ in range(2)])
+            for child in children:
+                child.await_exit()
+                child.close()
+            assert open_files() == before
+            assert not has_children()
+
+        assert lab.start(program).wait() == 0
+        assert lab.expect('forked') == [2]
+
     def test_bears_a_standard_output_that_cannot_be_flushed(self, lab):
         def program():
             sys.stdout = object()
-            child = Child(Page(), StackFile(None), idle)
+            child = fork()
             report('ended', child.await_exit().code)
             child.close()
 
@@ -65,7 +93,7 @@ class TestForking:
             signal.signal(signal.SIGUSR1, leave)
             os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGUSR1))
             with pytest.raises(Left):
-                Child(Page(), StackFile(None), idle)
+                fork()
             assert open_files() == before
             assert not has_children()
 
@@ -73,7 +101,7 @@ class TestForking:
 
     def test_may_be_followed_by_a_signal_although_somebody_else_reaps_the_child(self, lab):
         def program():
-            child = Child(Page(), StackFile(None), idle)
+            child = fork()
             os.waitpid(child.pid, 0)
             child.signal(15)
             report('ended', child.reap().signum)

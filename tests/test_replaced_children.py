@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 
 import pytest
@@ -9,11 +10,40 @@ import pytest
 from delayed._memory import MEGABYTE, resident, trim
 from delayed.errors import InvalidArgument, WrongType
 from delayed.worker import ForkedWorker, PreforkedWorker
-from workers import remains, report, task, told
+from waiting import DEADLINE, wait_until
+from workers import children, remains, report, task, told
 
 
 def pids_of(lab):
     return [pid for pid, _ in lab.reports('where')]
+
+
+class TestSpares:
+    """Children that a forked worker has ahead."""
+
+    def test_are_several_while_short_tasks_wait_and_one_then(self, lab, queue, monkeypatch):
+        monkeypatch.setattr('delayed._books.SLOW', 10 * DEADLINE)  # no machine is so slow that they are not short
+        for _ in range(20):
+            queue.enqueue(task('siblings'))
+        program = lab.start_worker(ForkedWorker(queue))
+        assert max(lab.expect('siblings')[0] for _ in range(20)) >= 5
+        wait_until(lambda: len(children(program.pid)) == 1, 'the end of the others')
+        queue.enqueue(task('where'))
+        lab.expect('where')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+    def test_that_die_are_replaced(self, lab, queue):
+        queue.enqueue(task('where'))
+        program = lab.start_worker(ForkedWorker(queue))
+        lab.expect('where')
+        for pid in wait_until(lambda: children(program.pid), 'a spare'):
+            os.kill(pid, signal.SIGKILL)
+        for _ in range(3):
+            queue.enqueue(task('where'))
+            lab.expect('where')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
 
 
 class TestMaxTasks:
