@@ -444,6 +444,11 @@ class NeverAgain(AbstractBackoff):
 class TestAConnectionBetweenCallsOfALongRow:
     """It is kept, and the pool does without it for a moment."""
 
+    @pytest.fixture
+    def conn(self, conn, redis_server, close):
+        """A client that has made no call yet."""
+        return close(redis_server.client())
+
     @staticmethod
     def counted(conn, monkeypatch):
         taken = []
