@@ -468,10 +468,12 @@ class TestAConnectionBetweenCallsOfALongRow:
     def test_is_the_same(self, conn, monkeypatch):
         monkeypatch.setattr('delayed._pooled._KEPT_IDLE_SECONDS', DEADLINE)
         monkeypatch.setattr('delayed._pooled._KEPT_SECONDS', DEADLINE)
+        queue = Queue('default', conn)
+        queue.enqueue(task_of(1))  # so the server knows the script
         calls, taken = self.in_a_row(conn), self.counted(conn, monkeypatch)
         for _ in range(5):
             calls.command('PING')
-        Queue('default', conn).enqueue(task_of(1))
+        queue.enqueue(task_of(2))
         assert taken == []
 
     @pytest.mark.parametrize('limit', ['_KEPT_IDLE_SECONDS', '_KEPT_SECONDS'])
