@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import posix
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def working(conn, redis_server, request):
 
 
 @pytest.mark.parametrize('call, timeout, told', [
-    (Calls(os._exit, 3), 600, 'None 3'),
+    (Calls(posix._exit, 3), 600, 'None 3'),
     (Calls(os.abort), 600, '%d None' % signal.SIGABRT),
     (Calls(time.sleep, 3600), 0.2, '%d None' % signal.SIGTERM),
 ])
