@@ -18,6 +18,7 @@ from . import _page
 from ._attempt import Cause
 from ._child import Child, Exit
 from ._describe import without_arguments
+from ._lease import Lease
 from ._limits import Limits
 from ._memory import MEGABYTE, PEAK_UNIT
 from ._memory_kills import MemoryKills
@@ -157,14 +158,14 @@ class BlackBox:
         self._limits = limits
         self._kills = MemoryKills()
 
-    def open(self, child: Child, slot: Slot, payload: bytes, cause: Optional[Cause], exited: Exit) -> Outcome:
+    def open(self, child: Child, slot: Slot, lease: Lease, cause: Optional[Cause], exited: Exit) -> Outcome:
         """The record of a task whose child is dead, but not yet forgotten. `cause`: why the monitor ended it."""
         kind = judge_kind(slot.step, slot.outcome, cause, exited.signum, self._limits)
-        name = _name_of(without_arguments(payload))
-        used = _used(payload, child.page.beginning_of(slot), time.monotonic(),
+        name = _name_of(without_arguments(lease.payload))
+        used = _used(lease.payload, child.page.beginning_of(slot), time.monotonic(),
                      *(exited.usage or (None, None, None)))
         return Outcome(
-            kind, **_names(name), queue=self._queues[slot.queue].name, worker=self._worker,
+            kind, **_names(name), queue=self._queues[lease.queue].name, worker=self._worker,
             child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
             limit='task_max_cpu' if kind is Kind.OVER_LIMIT else None, note=self._note(kind, child, exited),
             stack=_stack(kind, child, exited))

@@ -151,7 +151,9 @@ class Child:
         self.writer.fd = -1  # the number may be another pipe's soon
 
     def close(self) -> None:
-        """Forgets a child that was reaped, or never forked."""
+        """Forgets a child that was reaped, or never forked; once."""
+        if self.closed:
+            return
         self.closed = True
         _fds.close(self.writer.fd, self.reader.fd, *self._ends)
         self.stacks.close()
@@ -166,22 +168,22 @@ def fork_all(children: Sequence[Child]) -> List[Child]:
     A child exits at the end of its life. Returns those that could be forked, and forgets the others. Raises `OSError`
     if none could.
     """
-    _streams.flush()
     try:
+        _streams.flush()
         with signals_held() as mask:
             error = _fork_each(children, mask)
+            forked = [child for child in children if child.pid]
+            for child in children:
+                if child.pid:
+                    child.adopt()
+                else:
+                    child.close()
     except BaseException:  # the program's own handler of a signal raised, which had waited
         for child in children:
             if child.pid:
                 child.kill()
             child.close()
         raise
-    forked = [child for child in children if child.pid]
-    for child in children:
-        if child.pid:
-            child.adopt()
-        else:
-            child.close()
     if error is not None and not forked:
         raise error
     return forked

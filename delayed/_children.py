@@ -56,7 +56,7 @@ class Children:
                 logger.warning('cannot fork a spare child yet: %s', error)
 
     def rest(self) -> None:
-        """No task waits: one spare is enough."""
+        """No task waits, or one runs for long: one spare is enough."""
         while len(self._spares) > 1:
             self._let_go(self._spares.pop())
 
@@ -117,8 +117,10 @@ class Children:
         try:
             for _ in range(count):
                 children.append(Child(Page(self._slots), self._stack_files.take(), self._prepare))
-        except OSError:
-            if not children:
+        except BaseException as error:
+            if not children or not isinstance(error, OSError):
+                for child in children:
+                    child.close()
                 raise
         return fork_all(children)
 

@@ -9,17 +9,17 @@ from typing import Any, Callable, List, Optional
 import redis
 from redis.exceptions import ReadOnlyError, ResponseError
 
-_CHUNK = 1 << 16  # bytes that are sent at once
+from ._packing import LARGE, Request
 
 
-def exchange(connection: Any, request: bytes, connected: bool = False, count: int = 1) -> Any:
-    """Sends a packed request and returns the reply; of `count` requests, the list of their replies. `connected`: its
-    pool has just seen to that."""
+def exchange(connection: Any, request: Request, connected: bool = False, count: int = 1) -> Any:
+    """Sends a request and returns the reply; of `count` requests, the list of their replies. `connected`: its pool has
+    just seen to that."""
     begin(connection, request, connected)
     return finish(connection, count)
 
 
-def begin(connection: Any, request: bytes, connected: bool = False) -> None:
+def begin(connection: Any, request: Request, connected: bool = False) -> None:
     try:
         if not connected:
             connection.connect()  # does nothing if it is; here alone a Sentinel's connection asks who the master is
@@ -55,14 +55,15 @@ def _replies(connection: Any, count: int) -> List[Any]:
     return replies
 
 
-def _send(connection: Any, request: bytes) -> None:
+def _send(connection: Any, request: Request) -> None:
     """A large request goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
     payload of some megabytes would never get through."""
-    if len(request) <= _CHUNK:
-        connection.send_packed_command([request])
+    if len(request) == 1:
+        connection.send_packed_command(request)
     else:
-        view = memoryview(request)
-        connection.send_packed_command([view[start:start + _CHUNK] for start in range(0, len(view), _CHUNK)])
+        views = [memoryview(piece) for piece in request]
+        connection.send_packed_command(
+            [view[start:start + LARGE] for view in views for start in range(0, len(view), LARGE)])
 
 
 def socket_of(connection: Any) -> Optional[socket.socket]:

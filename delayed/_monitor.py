@@ -18,7 +18,7 @@ from typing import Callable, Optional, Type
 from . import _backoff, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed, provisional_timeout
 from ._blackbox import BlackBox, Recorder, name_of_worker
-from ._books import Books, Done
+from ._books import SLOW, Books, Done
 from ._child import Child, Exit, Life, signal_name
 from ._children import Children
 from ._describe import describe
@@ -151,7 +151,7 @@ class Monitor:
         exited = outcome = None
         if report is None or attempt.signalled:
             exited = child.kill()
-            outcome = self._black_box.open(child, slot, lease.payload, attempt.cause, exited)
+            outcome = self._black_box.open(child, slot, lease, attempt.cause, exited)
             self._children.bury(child)
         verdict = self._judge(slot, attempt.cause)
         reason, record = _runner.parse_ending(report) if report else (UNSAID, '')
@@ -297,6 +297,8 @@ class Monitor:
             logger.info('stopping when %s has ended; a second signal hands it back now', describe(lease.payload))
         if attempt.cause is None and self._stop.urgent:
             attempt.end(now, Cause.HANDED_BACK, min(self._options.kill_timeout, _HAND_BACK_GRACE))
+        if now >= attempt.began + SLOW:
+            self._children.rest()
         if not self._books.keep(lease, attempt.began, slot):
             attempt.end(now, Cause.LEASE_LOST, 0.0)
         elif self._options.kill_on_partition and lease.seconds and self._books.seconds_away > lease.seconds / 2:

@@ -1,7 +1,7 @@
 """How long the oldest task waits, and how fast a queue is, from notes of how far it had come when. No I/O, no clock.
 
-A task tells not when it was enqueued, and its id may have been reserved long before. But workers note every few seconds
-which payload was the last of those that wait, how many wait, and how many they have taken.
+A task without a stamp tells not when it was enqueued, and its id may have been reserved long before. But workers note
+every few seconds which payload was the last of those that wait, how many wait, and how many they have taken.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Requests as they go to Redis: the number of their words, then each after its length.
+"""Requests as they go to Redis: the number of their words, then each after its length. In pieces, so that large words
+are not copied.
 
 What redis-py packs itself takes four times as long; and with hiredis 3.5 it crashes where a signal handler raises (as
 that of Ctrl-C does) while a number is turned into text.
@@ -6,10 +7,15 @@ that of Ctrl-C does) while a number is turned into text.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ._scripts import Argument, Script
 
+#: What goes to Redis, one after the other.
+Request = List[bytes]
+
+#: A word of so many bytes is a piece of its own.
+LARGE = 1 << 16
 _MOST_HEADS = 1000  # of scripts that are called with the same keys
 
 
@@ -23,22 +29,30 @@ class Packer:
         self._encoding, self._errors = encoder.encoding, encoder.encoding_errors
         self._heads: Dict[Tuple[str, Sequence[str]], bytes] = {}
 
-    def command(self, words: Sequence[Argument]) -> bytes:
-        return b'*%d\r\n%b' % (len(words), self._packed(words))
+    def command(self, words: Sequence[Argument]) -> Request:
+        first, *rest = self._packed(words)
+        return [b'*%d\r\n%b' % (len(words), first), *rest]
 
-    def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> bytes:
+    def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Request:
         head = self._heads.get((script.sha, keys))
         if head is None:
-            head = self._packed(('EVALSHA', script.sha, len(keys), *keys))
+            head = b''.join(self._packed(('EVALSHA', script.sha, len(keys), *keys)))
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
             self._heads[script.sha, keys] = head
-        return b'*%d\r\n%b%b' % (3 + len(keys) + len(args), head, self._packed(args))
+        first, *rest = self._packed(args)
+        return [b'*%d\r\n%b%b' % (3 + len(keys) + len(args), head, first), *rest]
 
-    def _packed(self, words: Sequence[Argument]) -> bytes:
-        parts = []
+    def _packed(self, words: Sequence[Argument]) -> Request:
+        pieces, parts = [], []
         for word in words:
-            if type(word) is not bytes:
+            if not isinstance(word, bytes):
                 word = (word if isinstance(word, str) else str(word)).encode(self._encoding, self._errors)
-            parts.append(b'$%d\r\n%b\r\n' % (len(word), word))
-        return b''.join(parts)
+            if len(word) < LARGE:
+                parts.append(b'$%d\r\n%b\r\n' % (len(word), word))
+            else:
+                parts.append(b'$%d\r\n' % len(word))
+                pieces += [b''.join(parts), word]
+                parts = [b'\r\n']
+        pieces.append(b''.join(parts))
+        return pieces

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import weakref
 from collections import deque
 from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
@@ -17,16 +16,16 @@ from redis.retry import Retry
 
 from ._denials import explained
 from ._exchange import begin, exchange, finish, get_connection, socket_of
-from ._packing import Packer
+from ._packing import Packer, Request
 from ._redis import TICK, Caller, block_seconds, do_nothing
 from ._scripts import Argument, Script
 
 #: Seconds that a worker waits for a reply, unless its client is set to less: while it waits it cannot watch its child.
 HELD_SOCKET_TIMEOUT = 3.0
-#: For so many seconds a connection is kept in all, and between two calls.
+#: For so many seconds a connection may serve before it is returned, in all and between two calls.
 _KEPT_SECONDS, _KEPT_IDLE_SECONDS = 1.0, 0.01
 _LONG_ROW = 20  # calls; a program that enqueues a few between other things has one connection, as before
-_ROOMY = 10  # a pool of so many connections does not miss one
+_ROOMY = 100  # connections; the limit of a client of redis-py 8 that asks for none, older ones have hardly any
 
 
 class _PackingCaller(Caller):
@@ -48,21 +47,22 @@ class _PackingCaller(Caller):
         return self._call(self._packer.command(args), repeat)
 
     def together(self, calls: Sequence[Sequence[Argument]], repeat: bool = True) -> List[Any]:
-        requests = [self._packer.command(args) for args in calls]
-        if len(requests) == 1:
-            return [self._call(requests[0], repeat)]
-        replies: List[Any] = self._call(b''.join(requests), repeat, len(requests))
+        request = [piece for args in calls for piece in self._packer.command(args)]
+        if len(calls) == 1:
+            return [self._call(request, repeat)]
+        replies: List[Any] = self._call(request, repeat, len(calls))
         return replies
 
-    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
+    def _call(self, request: Request, repeat: bool, count: int = 1) -> Any:
         """Returns the reply, or if there are more, the list of them."""
         raise NotImplementedError
 
 
 class _Kept:
-    """One connection of a pool, kept between calls of a long row: to get and release one takes a fifth of a call. Not
-    for long, for the pool must see to its connections: whether they are alive, and to their credentials. Methods need
-    no lock, which a fork might copy while it is held."""
+    """One connection of a pool, kept between calls of a long row: to get and release one takes a fifth of a call. After
+    a second the next call returns it, for the pool must see to its connections: whether they are alive, and to their
+    credentials. Until there is one, the pool has a connection less. Methods need no lock, which a fork might copy while
+    it is held."""
 
     def __init__(self) -> None:
         self._free: Deque[Tuple[Any, int, float]] = deque()  # with the process, and until when it may be kept
@@ -87,7 +87,7 @@ class _Kept:
 
     def give_back(self, pool: Any, connection: Any, until: float) -> None:
         self._used_at = time.monotonic()
-        if self._row < _LONG_ROW or self._free or getattr(pool, 'max_connections', 0) < _ROOMY:
+        if self._row < _LONG_ROW or self._free or not _is_roomy(pool):
             pool.release(connection)
             return
         self._free.append((connection, os.getpid(), until))
@@ -95,7 +95,15 @@ class _Kept:
             pool.release(self._free.popleft()[0])
 
 
-_kept: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
+def _kept_of(pool: Any) -> _Kept:
+    """Stands on the pool itself, whose connections may refer to it: so both go together."""
+    kept: _Kept = vars(pool).setdefault('_kept_by_delayed', _Kept())
+    return kept
+
+
+def _is_roomy(pool: Any) -> bool:
+    """Whether nobody will miss a connection. Who has a pool that blocks wants to share a few."""
+    return not isinstance(pool, redis.BlockingConnectionPool) and (getattr(pool, 'max_connections', 0) or 0) >= _ROOMY
 
 
 class PooledCaller(_PackingCaller):
@@ -104,9 +112,9 @@ class PooledCaller(_PackingCaller):
     def __init__(self, conn: Any) -> None:
         super().__init__(conn, Packer(conn))
 
-    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
+    def _call(self, request: Request, repeat: bool, count: int = 1) -> Any:
         pool = self._conn.connection_pool
-        kept = _kept.get(pool) or _kept.setdefault(pool, _Kept())
+        kept = _kept_of(pool)
         connection, until = kept.take(pool)
         answered = False
         try:
@@ -125,7 +133,7 @@ class PooledCaller(_PackingCaller):
                 pool.release(connection)
 
     @staticmethod
-    def _call_again(connection: Any, request: bytes, count: int, error: Exception) -> Any:
+    def _call_again(connection: Any, request: Request, count: int, error: Exception) -> Any:
         """Goes on as the client does after a first call that failed; to call by it from the start takes longer."""
         errors = [error]
 
@@ -155,7 +163,7 @@ class HeldCaller(_PackingCaller):
             own = getattr(self._connection, name, None)
             setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
-    def _call(self, request: bytes, repeat: bool, count: int = 1) -> Any:
+    def _call(self, request: Request, repeat: bool, count: int = 1) -> Any:
         was_open, self._is_open = self._is_open, False
         reply = exchange(self._connection, request, was_open, count)
         self._is_open = True
@@ -215,6 +223,7 @@ class HeldCaller(_PackingCaller):
         return timeout
 
     def let_go(self) -> None:
+        self._is_open = False
         self._connection.disconnect()
 
     def forgetter(self) -> Callable[[], None]:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from delayed._child import Child, fork_all
+from delayed._children import Children
 from delayed._page import Page
 from delayed._stacks import StackFile
 from workers import has_children, open_files, report
@@ -48,6 +49,46 @@ class TestForking:
 
         assert lab.start(program).wait() == 0
         assert lab.expect('left') == [room]
+
+    def test_leaves_nothing_behind_where_preparing_another_fails(self, lab):
+        class Left(BaseException):
+            pass
+
+        def prepare(*_):
+            if next(numbers) == 2:
+                raise Left
+            return lambda mask: None
+
+        def program():
+            before = open_files()
+            children = Children(prepare, 1, 1.0, lambda pid: None)
+            child = children.ready()
+            child.next_slot()
+            with pytest.raises(Left):
+                children.fork_ahead(brisk=True)
+            children.dismiss()
+            assert open_files() == before
+            assert not has_children()
+
+        numbers = itertools.count()
+        assert lab.start(program).wait() == 0
+
+    def test_leaves_nothing_behind_where_a_flush_is_broken_off(self, lab):
+        class Left(BaseException):
+            pass
+
+        class Broken:
+            def flush(self):
+                raise Left
+
+        def program():
+            before = open_files()
+            sys.stdout = Broken()
+            with pytest.raises(Left):
+                fork()
+            assert open_files() == before
+
+        assert lab.start(program).wait() == 0
 
     def test_of_several_at_once_bears_that_some_cannot_be_forked(self, lab, monkeypatch):
         def program():

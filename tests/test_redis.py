@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+import weakref
 
 import pytest
 import redis
@@ -15,7 +16,7 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
 from delayed import _scripts
-from delayed._pooled import HeldCaller, PooledCaller, caller
+from delayed._pooled import HeldCaller, PooledCaller, _kept_of, caller
 from delayed._redis import Unavailable, check_client
 from delayed.embedded import EmbeddedRedis, find_server
 from delayed.errors import InvalidArgument, ServerNotFound, WrongType
@@ -458,6 +459,10 @@ class TestAConnectionBetweenCallsOfALongRow:
         return taken
 
     @staticmethod
+    def kept(conn):
+        return bool(_kept_of(conn.connection_pool)._free)
+
+    @staticmethod
     def in_a_row(conn):
         """A caller after a long row of calls."""
         calls = caller(conn)
@@ -476,14 +481,21 @@ class TestAConnectionBetweenCallsOfALongRow:
         queue.enqueue(task_of(2))
         assert taken == []
 
-    @pytest.mark.parametrize('limit', ['_KEPT_IDLE_SECONDS', '_KEPT_SECONDS'])
-    def test_goes_back_after_a_while(self, conn, monkeypatch, limit):
-        monkeypatch.setattr('delayed._pooled.' + limit, 0.0)
+    def test_goes_back_after_a_pause(self, conn, monkeypatch):
         calls, taken = self.in_a_row(conn), self.counted(conn, monkeypatch)
-        for _ in range(3):
-            calls.command('PING')
-        assert len(taken) == 3
-        assert taken[0] is taken[1] is taken[2]
+        assert self.kept(conn)
+        monkeypatch.setattr('delayed._pooled._KEPT_IDLE_SECONDS', 0.0)
+        calls.command('PING')
+        assert len(taken) == 1
+        assert not self.kept(conn)
+
+    def test_goes_back_after_a_while(self, conn, monkeypatch):
+        monkeypatch.setattr('delayed._pooled._KEPT_IDLE_SECONDS', DEADLINE)
+        monkeypatch.setattr('delayed._pooled._KEPT_SECONDS', 0.0)
+        calls, taken = self.in_a_row(conn), self.counted(conn, monkeypatch)
+        assert self.kept(conn)
+        calls.command('PING')
+        assert len(taken) == 1
 
     def test_is_the_pools_where_there_are_few(self, conn, monkeypatch):
         calls, taken = caller(conn), self.counted(conn, monkeypatch)
@@ -513,16 +525,28 @@ class TestAConnectionBetweenCallsOfALongRow:
         self.in_a_row(conn)
         assert conn.ping()
 
+    def test_is_left_in_a_pool_that_blocks(self, redis_server, close):
+        pool = redis.BlockingConnectionPool.from_url(redis_server.url, max_connections=200, timeout=DEADLINE)
+        conn = close(redis.Redis(connection_pool=pool))
+        self.in_a_row(conn)
+        assert not self.kept(conn)
+
     def test_that_the_client_closed_is_opened_again(self, conn):
         calls = self.in_a_row(conn)
         conn.connection_pool.disconnect()
         assert calls.command('PING')
 
-    def test_goes_when_its_pool_does(self, redis_server, conn):
-        other = redis_server.client()
+    @pytest.mark.parametrize('shared', [False, True])
+    def test_goes_when_its_pool_does(self, proxy, conn, shared):
+        """Over TCP: there a connection of redis-py 8 refers to its pool."""
+        other = redis.Redis(proxy.host, proxy.port)
+        other = redis.Redis(connection_pool=other.connection_pool) if shared else other
         other_id = self.in_a_row(other).command('CLIENT', 'ID')
+        assert self.kept(other)
+        pool = weakref.ref(other.connection_pool)
         del other
         gc.collect()
+        assert pool() is None
         wait_until(lambda: other_id not in [int(client['id']) for client in conn.client_list()], 'the end')
 
 

@@ -109,7 +109,7 @@ def _wrap_calls():
     exchange, wait_and_run = _pooled.exchange, _pooled.HeldCaller.wait_and_run
 
     def exchanging(connection, request, *args, **kwargs):
-        sent = _unpacked(request)
+        sent = _unpacked(b''.join(request))
         name = _call_name([part.decode('utf-8', 'replace') if isinstance(part, bytes) else part for part in sent])
         if name is not None:
             reach('before ' + name, _tasks_in(sent))
