@@ -26,6 +26,8 @@ from .outcome import LONGEST_STACK
 #: What the file is called, with the signal that asks for the stacks: for those who look at /proc/PID/fd.
 _NAME = 'delayed-stacks-%d'
 _LINK = re.compile(r'delayed-stacks-(\d+)\b')
+#: Below this stand the frames that call a task's function: those of its worker, the same each time.
+_CALLED_BY = re.compile(r'  File ".*\bdelayed/_runner\.py", line \d+ in _call')
 #: How many signals are tried, from the second highest down; the highest tells of a monitor's death.
 _CANDIDATES = 8
 #: The descriptor has a number that a task which closes "all" of them, or opens some, does not come upon.
@@ -108,7 +110,7 @@ class StackFile:
         return self._read(begin) if begin >= 0 else None
 
     def _read(self, begin: int) -> Optional[str]:
-        return os.pread(self.fd, LONGEST_STACK, begin).decode('ascii', 'replace').strip() or None
+        return _readable(os.pread(self.fd, LONGEST_STACK, begin))
 
     def close(self) -> None:
         """Its child is dead."""
@@ -136,6 +138,17 @@ class StackFiles:
         for file in self._free:
             _fds.close(file.fd)
         self._free.clear()
+
+
+def _readable(written: bytes) -> Optional[str]:
+    """Stacks as text, each down to the task's function."""
+    lines: List[str] = []
+    is_ours = False
+    for line in written.decode('ascii', 'replace').strip().splitlines():
+        is_ours = line.startswith('  ') and (is_ours or _CALLED_BY.match(line) is not None)
+        if not is_ours:
+            lines.append(line)
+    return '\n'.join(lines) or None
 
 
 def _open_file(name: str) -> int:
@@ -191,7 +204,7 @@ def live_stack(pid: int, seconds: float = 1.0) -> Optional[str]:
             begin = 0
         os.kill(pid, signum)
         _await_end(fd, begin, time.monotonic() + seconds)
-        return os.pread(fd, LONGEST_STACK, begin).decode('ascii', 'replace').strip() or None
+        return _readable(os.pread(fd, LONGEST_STACK, begin))
     except ProcessLookupError:
         return None
     finally:

@@ -115,7 +115,7 @@ class TestTheStack:
         lab.drain(recorded(kill_timeout=0.2), queue, task(name, timeout=0.5), task('run'))
         outcome = expect_outcome(lab)
         assert outcome['outcome'] == 'timed out'
-        assert 'in %s\n' % name in outcome['stack']
+        assert re.search(r'in %s$' % name, outcome['stack'])  # the frames of its worker are left out
         assert outcome['signal'] == (signal.SIGKILL if name == 'add_up' else signal.SIGTERM)
         assert 'note' not in outcome  # that it was SIGKILL is no riddle: the worker has sent it
         assert 'in %s' % name in '\n'.join(lab.log())
@@ -123,8 +123,8 @@ class TestTheStack:
     def test_has_every_thread(self, lab, queue, recorded):
         lab.drain(recorded(), queue, task('use_thread', timeout=0.5))
         stack = expect_outcome(lab)['stack']
-        assert 'in nap\n' in stack
-        assert 'in spin\n' in stack
+        assert 'in nap' in stack
+        assert 'in spin' in stack
         assert stack.count('hread 0x') == 2
 
     @pytest.mark.parametrize(('name', 'signum'), [('read_null', signal.SIGSEGV), ('abort', signal.SIGABRT)])
@@ -134,7 +134,7 @@ class TestTheStack:
         outcome = expect_outcome(lab)
         assert (outcome['outcome'], outcome['signal']) == ('crashed', signum)
         assert outcome['stack'].startswith('Fatal Python error')
-        assert 'in %s\n' % name in outcome['stack']
+        assert 'in %s' % name in outcome['stack']
 
     def test_is_missing_where_the_process_runs_another_program(self, lab, queue, recorded):
         lab.drain(recorded(), queue, task('os.execvp', 'sleep', ['sleep', '3600'], timeout=0.2))
@@ -164,7 +164,7 @@ class TestTheStack:
         crash, timeout = expect_outcome(lab), expect_outcome(lab)
         assert 'stack' not in crash
         assert "program's own faulthandler" in crash['note']
-        assert 'in nap\n' in timeout['stack']
+        assert 'in nap' in timeout['stack']
         own = (tmp_path / 'own').read_text()
         assert 'in read_null' in own
         assert 'in nap' not in own
@@ -182,7 +182,7 @@ class TestTheStack:
         program.signal(signal.SIGKILL)
         outcome = expect_outcome(lab)
         assert outcome['outcome'] == 'timed out'
-        assert 'in hold\n' in outcome['stack']
+        assert 'in hold' in outcome['stack']
         program.await_last()
 
 
@@ -268,7 +268,7 @@ class TestADeadLetter:
         assert [letter.outcome.kind for letter in queue.dead()] == [
             Kind.FAILED, Kind.TIMED_OUT, Kind.CRASHED, Kind.EXITED]
         failed, timed_out, crashed, exited = (letter.outcome.stack for letter in queue.dead())
-        assert 'in fail\n' in failed and 'in burn\n' in timed_out and 'in abort\n' in crashed and exited is None
+        assert 'in fail\n' in failed and 'in burn' in timed_out and 'in abort' in crashed and exited is None
         assert [values[0]['outcome'] for values in lab.reports('outcome')] == [  # the handlers are called all the same
             'finished', 'failed', 'timed out', 'crashed', 'ended its process', 'finished', 'finished']
         assert not conn.exists('default_enqueued', 'default_dequeued', 'default_leases', 'default_losses')
@@ -347,7 +347,7 @@ class TestLimits:
         assert (outcome['outcome'], outcome['limit'], outcome['signal']) == (
             'exceeded its limit', 'task_max_cpu', signal.SIGXCPU)
         assert 0.1 <= outcome['user_seconds'] + outcome['system_seconds']
-        assert 'in spin\n' in outcome['stack']
+        assert 'in spin' in outcome['stack']
         assert expect_outcome(lab)['outcome'] == 'finished'
 
     def test_of_processor_time_hold_for_each_task_anew(self, lab, queue, recorded):

@@ -536,6 +536,7 @@ class TestAConnectionBetweenCallsOfALongRow:
         conn.connection_pool.disconnect()
         assert calls.command('PING')
 
+    @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # of an open socket
     @pytest.mark.parametrize('shared', [False, True])
     def test_goes_when_its_pool_does(self, proxy, conn, shared):
         """Over TCP: there a connection of redis-py 8 refers to its pool."""

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from delayed import _fds
-from delayed._stacks import StackFile, StackFiles, current_stacks, free_signal, live_stack, live_stacks
+from delayed._stacks import StackFile, StackFiles, _readable, current_stacks, free_signal, live_stack, live_stacks
 from tasks import abort, spin
 from waiting import wait_until
 from workers import report, run_worker, task
@@ -62,7 +62,7 @@ def await_answer(stacks, pid):
 
 
 def await_stack(pid, name):
-    wait_until(lambda: 'in %s\n' % name in live_stack(pid), 'the stack')
+    wait_until(lambda: 'in %s' % name in live_stack(pid), 'the stack')
 
 
 class TestTheSignal:
@@ -87,8 +87,11 @@ class TestTheSignal:
         assert lab.expect('signal') == [None]
 
     def test_of_a_task_that_uses_it_remains_its_own(self, lab, queue, worker_class):
-        lab.drain(worker_class(queue), queue, task('catch_all_real_time_signals', timeout=0.5))
-        assert lab.reports('caught') == [[signal.SIGRTMAX - 1]]  # it was asked, and has a handler of its own
+        for _ in range(4):  # a busy machine asks too late, at the moment when it ends the task
+            queue.enqueue(task('catch_all_real_time_signals', timeout=0.5))
+        lab.drain(worker_class(queue), queue)
+        caught = lab.reports('caught')
+        assert caught == [[signal.SIGRTMAX - 1]] * len(caught) != []  # it was asked, and has a handler of its own
 
 
 class TestAFile:
@@ -170,10 +173,10 @@ class TestTheLiveView:
         lab.expect('where')
         for _ in range(2):
             found = wait_until(
-                lambda: [pid for pid, stack in live_stacks(program.pid).items() if 'in %s\n' % name in stack],
+                lambda: [pid for pid, stack in live_stacks(program.pid).items() if 'in %s' % name in stack],
                 'the stack')
             assert len(found) == 1
-            assert 'in %s\n' % name in live_stack(found[0])
+            assert 'in %s' % name in live_stack(found[0])
 
     def test_changes_nothing_for_a_task_that_sleeps(self, lab, queue, worker_class):
         program = lab.start_worker(worker_class(queue))
@@ -213,3 +216,20 @@ class TestTheLiveView:
 class TestTheStacksOfThisProcess:
     def test_are_those_of_all_other_threads(self):
         assert 'test_are_those' not in current_stacks()
+
+
+class TestWhatIsShown:
+    def test_ends_at_the_function_of_the_task_in_each_thread_that_has_one(self):
+        ours = b'  File "/lib/delayed/_runner.py", line 164 in _call\n  File "/lib/delayed/_runner.py", line 9 in run\n'
+        assert _readable(
+            b'Thread 0x1 (most recent call first):\n  File "tasks.py", line 1 in helper\n\n'
+            b'Current thread 0x2 (most recent call first):\n  File "tasks.py", line 2 in spin\n' + ours + b'\nmore\n'
+        ).splitlines() == [
+            'Thread 0x1 (most recent call first):', '  File "tasks.py", line 1 in helper', '',
+            'Current thread 0x2 (most recent call first):', '  File "tasks.py", line 2 in spin', '', 'more']
+
+    @pytest.mark.parametrize('written', [
+        b'Thread 1:\n  File "/lib/delayed/_runner.py", line 14 in _open\n  File "/lib/delayed/_runner.py", line 9 in f',
+        b'Thread 1:\n  File "/my/_runner.py", line 1 in _call\n  File "/my/app.py", line 2 in main'])
+    def test_is_all_of_it_where_no_function_was_called(self, written):
+        assert _readable(written) == written.decode()
