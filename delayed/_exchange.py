@@ -58,8 +58,8 @@ def _replies(connection: Any, count: int) -> List[Any]:
 def _send(connection: Any, request: Request) -> None:
     """A large request goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
     payload of some megabytes would never get through."""
-    if len(request) == 1:
-        connection.send_packed_command(request)
+    if sum(map(len, request)) <= LARGE:  # at once, or Redis might read each piece by itself
+        connection.send_packed_command(request if len(request) == 1 else [b''.join(request)])
     else:
         views = [memoryview(piece) for piece in request]
         connection.send_packed_command(
