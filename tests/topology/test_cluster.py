@@ -102,7 +102,7 @@ def lose_reply(monkeypatch, script):
 
     def losing(connection, request, *args):
         reply = exchange(connection, request, *args)
-        if not lost and any(word.encode() in request for word in (script.sha, script.source)):
+        if not lost and any(word.encode() in b''.join(request) for word in (script.sha, script.source)):
             lost.append(reply)
             connection.disconnect()
             raise redis.ConnectionError('lost on purpose')
