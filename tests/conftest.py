@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import redis
 
 from delayed.embedded import EmbeddedRedis
 from delayed.errors import ServerNotFound
@@ -33,6 +34,11 @@ _ONE_WORKER = ('tests/test_blackbox.py', 'tests/test_fuzz.py', 'tests/test_paylo
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if redis.VERSION < (4, 6):  # where a Unix socket cannot be connected, it is left to Python to close it
+        config.addinivalue_line('filterwarnings', 'ignore::pytest.PytestUnraisableExceptionWarning')
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         params = item.callspec.params if hasattr(item, 'callspec') else {}
