@@ -73,10 +73,15 @@ class Source:
 
     def probe(self) -> None:
         """Raises `redis.exceptions.NoPermissionError` if the client's user is not allowed what a worker does."""
-        denied = self._ledger.denied()
+        name = self._queue.name
+        try:
+            denied = self._ledger.denied()
+        except NoPermissionError as error:  # Valkey 9 looks at the keys before the script can, and names none
+            raise NoPermissionError('a worker on queue %s needs more permissions in Redis, for the keys %s and %s_*: %s'
+                                    % (name, name, name, error)) from error
         if denied:
             raise NoPermissionError('a worker on queue %s needs more permissions in Redis: %s' % (
-                self._queue.name, ', '.join('%s on %s' % need for need in denied)))
+                name, ', '.join('%s on %s' % need for need in denied)))
 
     def close(self) -> None:
         with contextlib.suppress(*Unavailable):

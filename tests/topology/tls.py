@@ -26,7 +26,8 @@ class Authority:
         self._directory = directory
         self._name = name
         self._run('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-                  '-subj', '/CN=%s' % name, '-keyout', self.key(name), '-out', self.certificate(name))
+                  '-subj', '/CN=%s' % name, '-keyout', self.key(name), '-out', self.certificate(name),
+                  '-addext', 'keyUsage=critical,keyCertSign,cRLSign')  # Python 3.13 wants it
 
     @property
     def ca(self):
@@ -42,7 +43,8 @@ class Authority:
         """Makes a key and a certificate of that name, for these addresses."""
         request = str(self._directory / (name + '.csr'))
         extensions = self._directory / (name + '.ext')
-        extensions.write_text('subjectAltName=%s\n' % ','.join(['DNS:' + name, *('IP:' + each for each in addresses)]))
+        extensions.write_text('subjectAltName=%s\nauthorityKeyIdentifier=keyid\n' % ','.join(
+            ['DNS:' + name, *('IP:' + each for each in addresses)]))
         self._run('req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
                   '-subj', '/CN=%s' % name, '-keyout', self.key(name), '-out', request)
         self._run('x509', '-req', '-in', request, '-CA', self.ca, '-CAkey', self.key(self._name), '-CAcreateserial',
