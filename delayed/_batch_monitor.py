@@ -9,7 +9,7 @@ import time
 from typing import Any, Iterable, List, Optional, Tuple
 
 from . import _runner
-from ._attempt import Attempt, Cause, Verdict, provisional_timeout
+from ._attempt import Attempt, Cause, Verdict
 from ._batch import Batch, Sent
 from ._batch_runner import SKIPPED, BatchRunner
 from ._books import SLOW, Books, Done
@@ -19,7 +19,6 @@ from ._lease import Lease
 from ._monitor import UNSAID, Monitor
 from ._options import Options
 from ._prefetch import BatchBooks, BatchSource
-from ._terms import timeout_of
 from ._wakeup import milliseconds
 from .logger import logger
 
@@ -174,9 +173,7 @@ class BatchMonitor(Monitor):
             self._allow_own_timeout(head.slot, attempt)
 
     def _attempt_of(self, batch: Batch, head: Sent) -> Attempt:
-        options = self._options
-        return batch.attempt_of(head, lambda: Attempt(
-            time.monotonic(), provisional_timeout(timeout_of(options.queues[head.lease.queue])), options.kill_timeout))
+        return batch.attempt_of(head, lambda: self._begin(head.lease))
 
     def _look_after(self, child: Child, batch: Batch, now: float) -> None:
         """Does what is due. No signal is sent while other tasks are with the child: it might hit one of those."""

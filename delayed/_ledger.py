@@ -66,7 +66,6 @@ class Ledger:
     def __post_init__(self) -> None:
         keys = self.keys
         self._enqueue_keys: Dict[str, Tuple[str, ...]] = {}  # of each producer
-        self._fixed: Dict[Tuple[str, Optional[float]], Tuple[bytes, ...]] = {}  # arguments that hardly ever change
         self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
 
     def using(self, caller: Caller) -> Ledger:
@@ -125,11 +124,7 @@ class Ledger:
         return Taken(*reply) if reply else None
 
     def _lease_args(self, mode: str, lease_ms: Optional[float], holder: str) -> Tuple[Any, ...]:
-        fixed = self._fixed.get((mode, lease_ms))
-        if fixed is None:
-            words = mode, '' if lease_ms is None else lease_ms, self.default_allowance_ms
-            fixed = self._fixed[mode, lease_ms] = tuple(str(word).encode() for word in words)
-        return (*fixed, holder)
+        return (mode, '' if lease_ms is None else lease_ms, self.default_allowance_ms, holder)
 
     def release(self, payload: bytes, tokens: Tokens) -> bool:
         """Forgets a task. `False` if it has become another's. Without tokens: by payload alone."""

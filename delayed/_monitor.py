@@ -16,7 +16,7 @@ import time
 from typing import Callable, Optional, Type
 
 from . import _backoff, _memory, _runner
-from ._attempt import Attempt, Cause, Verdict, judge, keep_failed, provisional_timeout
+from ._attempt import Attempt, Cause, Verdict, judge, keep_failed
 from ._blackbox import BlackBox, Recorder, name_of_worker
 from ._books import SLOW, Books, Done
 from ._child import Child, Exit, Life, signal_name
@@ -31,7 +31,7 @@ from ._shield import Shield, SignalMask
 from ._source import Source
 from ._stacks import StackFile
 from ._stop import Stop
-from ._terms import terms_of, timeout_of
+from ._terms import provisional_timeout_of, terms_of
 from ._trust import read_safely
 from ._wakeup import Wakeup, milliseconds
 from .errors import TaskExited
@@ -123,7 +123,6 @@ class Monitor:
 
     def _attempt(self, lease: Lease) -> None:
         """Has a child run the task, and notes what is to become of it."""
-        options = self._options
         try:
             child = self._children.ready()
         except OSError as error:
@@ -133,8 +132,7 @@ class Monitor:
             return
         slot = child.next_slot()
         slot.prepare(lease.tokens, lease.queue)
-        attempt = Attempt(time.monotonic(), provisional_timeout(timeout_of(options.queues[lease.queue])),
-                          options.kill_timeout)
+        attempt = self._begin(lease)
         try:
             self._send(child, attempt, lease.payload)
             self._children.fork_ahead(self._books.brisk)
@@ -145,6 +143,10 @@ class Monitor:
             self._conclude(child, slot, lease, attempt, None)
             raise
         self._conclude(child, slot, lease, attempt, report)
+
+    def _begin(self, lease: Lease) -> Attempt:
+        options = self._options
+        return Attempt(time.monotonic(), provisional_timeout_of(options.queues[lease.queue]), options.kill_timeout)
 
     def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
         """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""

@@ -24,6 +24,7 @@ from ._scripts import Argument, Script
 HELD_SOCKET_TIMEOUT = 3.0
 #: For so many seconds a connection may serve before it is returned, in all and between two calls.
 _KEPT_SECONDS, _KEPT_IDLE_SECONDS = 1.0, 0.01
+_KEPT_NAME = '_kept_by_delayed'
 _LONG_ROW = 20  # calls; a program that enqueues a few between other things has one connection, as before
 _ROOMY = 100  # connections; the limit of a client of redis-py 8 that asks for none, older ones have hardly any
 
@@ -74,16 +75,20 @@ class _Kept:
         now = time.monotonic()
         at_once = now < self._used_at + _KEPT_IDLE_SECONDS
         self._row = self._row + 1 if at_once else 0
+        free = self._pop()
+        if free is not None:
+            connection, until = free
+            if at_once and now < until:
+                return free
+            pool.release(connection)
+        return get_connection(pool), now + _KEPT_SECONDS
+
+    def _pop(self) -> Optional[Tuple[Any, float]]:
         try:
             connection, pid, until = self._free.pop()
         except IndexError:
-            return get_connection(pool), now + _KEPT_SECONDS
-        if pid != os.getpid():
-            return get_connection(pool), now + _KEPT_SECONDS
-        if at_once and now < until:
-            return connection, until
-        pool.release(connection)
-        return get_connection(pool), now + _KEPT_SECONDS
+            return None
+        return (connection, until) if pid == os.getpid() else None
 
     def give_back(self, pool: Any, connection: Any, until: float) -> None:
         self._used_at = time.monotonic()
@@ -97,8 +102,8 @@ class _Kept:
 
 def _kept_of(pool: Any) -> _Kept:
     """Stands on the pool itself, whose connections may refer to it: so both go together."""
-    kept: _Kept = vars(pool).setdefault('_kept_by_delayed', _Kept())
-    return kept
+    found: Optional[_Kept] = vars(pool).get(_KEPT_NAME)
+    return found or vars(pool).setdefault(_KEPT_NAME, _Kept())
 
 
 def _is_roomy(pool: Any) -> bool:

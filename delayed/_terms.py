@@ -19,11 +19,10 @@ class Terms(NamedTuple):
     trust: Trust
 
 
-def timeout_of(queue: Queue) -> float:
-    """How long a task that names no timeout may run, in seconds."""
-    return queue.default_timeout / 1000
+def provisional_timeout_of(queue: Queue) -> float:
+    return provisional_timeout(queue.default_timeout / 1000)
 
 
 def terms_of(queues: Sequence[Queue]) -> Tuple[Terms, ...]:
-    return tuple(Terms(queue.name, timeout_of(queue), provisional_timeout(timeout_of(queue)),
+    return tuple(Terms(queue.name, queue.default_timeout / 1000, provisional_timeout_of(queue),
                        queue.requeue_timeout / 1000, queue.trust) for queue in queues)
