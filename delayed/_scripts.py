@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pkgutil
+import re
 from dataclasses import dataclass
 from typing import Union
 
@@ -21,9 +22,17 @@ Argument = Union[str, bytes, int, float]
 
 
 def _load(name: str, shared: bool = True) -> Script:
-    # Redis has no way for one script to call another, so what they share stands in front of each that needs it.
-    source = '\n'.join(_read(part) for part in (('common', name) if shared else (name,)))
+    source = _linked(_read(name)) if shared else _read(name)
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())
+
+
+def _linked(source: str) -> str:
+    """Redis has no way for one script to call another: what they share stands in front of each that uses it."""
+    for part in reversed(_read('common').split('\n\n')):  # each uses those before it
+        function = re.search(r'^local function (\w+)', part, re.MULTILINE)
+        if function and re.search(r'\b%s\(' % function[1], source):
+            source = part + '\n' + source
+    return source
 
 
 def _read(name: str) -> str:

@@ -10,11 +10,13 @@ local released = 1
 if ARGV[1] ~= '' then
     released = release(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
 end
-if ARGV[3] ~= '' and redis.call('hexists', KEYS[5], ARGV[3]) == 1 then
-    redis.call('hset', KEYS[5], ARGV[3], ARGV[4])
-end
-local taken = take(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[5], ARGV[6], ARGV[7], ARGV[8])
+local begun = ARGV[3] ~= '' and ARGV[3]
+local taken = take(
+    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[5], ARGV[6], ARGV[7], ARGV[8], begun, ARGV[4])
 if not taken then
+    if begun and redis.call('hset', KEYS[5], begun, ARGV[4]) == 1 then
+        redis.call('hdel', KEYS[5], begun)
+    end
     return {released}
 end
 return {released, taken[1], taken[2]}

@@ -12,8 +12,11 @@ local released = 1
 if ARGV[1] ~= '' then
     released = release(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], ARGV[2])
 end
-if ARGV[3] ~= '' and redis.call('hexists', KEYS[7], ARGV[3]) == 1 then
-    redis.call('hset', KEYS[7], ARGV[3], ARGV[4])
+if ARGV[3] ~= '' then
+    redis.call('hdel', KEYS[7], '') -- needs no room, see common.lua
+    if redis.call('hset', KEYS[7], ARGV[3], ARGV[4]) == 1 then
+        redis.call('hdel', KEYS[7], ARGV[3]) -- it is new: its lease has ended meanwhile
+    end
 end
 for queue = 1, #ARGV - 7 do
     local at = 7 + 5 * (queue - 1)

@@ -13,64 +13,78 @@
 -- A crash before leaves the first tasks to be swept; one after leaves the last to be swept or reclaimed.
 local waiting, notifications, enqueued, dequeued, leases, losses = unpack(KEYS)
 
-local released, done, ended = {}, {}, {}
+local released, done, ended, scores = {}, {}, {}, {}
 for index = 8, #ARGV, 2 do
-    local score = held(dequeued, ARGV[index], ARGV[index + 1])
+    local payload, tokens = ARGV[index], ARGV[index + 1]
+    local score = held(dequeued, payload, tokens)
     if score then
-        done[#done + 1] = ARGV[index]
-        ended[#ended + 1] = score_text(score)
-        released[#released + 1] = 1
+        done[#done + 1], ended[#ended + 1], scores[#scores + 1] = payload, tokens, score
+        released[#released + 1] = '1'
     else -- seldom: it was lost meanwhile
         released[#released + 1] = release(
-            waiting, notifications, enqueued, dequeued, leases, losses, ARGV[index], ARGV[index + 1])
+            waiting, notifications, enqueued, dequeued, leases, losses, payload, tokens)
     end
 end
-redis.call('hdel', leases, '') -- needs no room, see common.lua
+if redis.call('hdel', leases, '', unpack(ended)) < #done then -- needs no room, see common.lua
+    for _, score in ipairs(scores) do -- one of several tokens was found
+        redis.call('hdel', leases, score_text(score))
+    end
+end
+
+local taken, seen, ran_out = {}, {}, false
+local most, bytes_left = math.min(tonumber(ARGV[6]), redis.call('llen', notifications)), tonumber(ARGV[7])
+while #taken < most and not ran_out do
+    local found = redis.call('lrange', waiting, #taken, math.min(#taken + 3, most - 1)) -- few, for they may be large
+    for _, payload in ipairs(found) do
+        bytes_left = bytes_left - #payload
+        if seen[payload] or (bytes_left < 0 and #taken > 0) then
+            most = #taken
+            break
+        end
+        seen[payload] = true
+        taken[#taken + 1] = payload
+    end
+    ran_out = #found == 0
+end
+
+-- Redis keeps up to 128 members that are all short in a list, which it searches from end to end, reading each score as
+-- text. A longer one, be it for a moment, makes it build an index, which stays while there are others.
+local long = string.rep(' ', 65)
+if #done + #taken > 8 then
+    redis.call('zadd', dequeued, '0', long)
+end
 if #done > 0 then
     redis.call('zrem', dequeued, unpack(done))
-    redis.call('hdel', leases, unpack(ended))
     redis.call('zrem', enqueued, unpack(done))
     redis.call('hdel', losses, unpack(done))
 end
-if ARGV[1] ~= '' and redis.call('hexists', leases, ARGV[1]) == 1 then
-    redis.call('hset', leases, ARGV[1], ARGV[2])
-end
 
-local reply, seen, taken, scores, holders, missing = {table.concat(released)}, {}, {}, {}, {}, {}
-local most, bytes_left = math.min(tonumber(ARGV[6]), redis.call('llen', notifications)), tonumber(ARGV[7])
-local now = now_ms() + tonumber(ARGV[3])
-while #taken < most do
-    local payload = redis.call('lindex', waiting, #taken)
-    if not payload then
-        if #taken == 0 then
-            redis.call('del', notifications) -- nothing waits: all of them are surplus
-        else
-            redis.call('ltrim', notifications, 0, #taken - 1)
-        end
-        break
-    end
-    bytes_left = bytes_left - #payload
-    if seen[payload] or (bytes_left < 0 and #taken > 0) then
-        break
-    end
-    seen[payload] = true
-    local token = score_text(now + #taken / 1000)
-    taken[#taken + 1] = payload
-    reply[#reply + 1], reply[#reply + 2] = payload, token
-    scores[#scores + 1], scores[#scores + 2] = token, payload
+local reply, members, defaults, holders = {table.concat(released)}, {}, {}, {}
+if ARGV[1] ~= '' then
+    holders = {ARGV[1], ARGV[2]}
+end
+local first = score_text(now_ms() + ARGV[3])
+local whole, thousandths = string.sub(first, 1, -4), tonumber(string.sub(first, -3))
+for index, payload in ipairs(taken) do
+    local at = thousandths + index - 1
+    local token = at < 1000 and whole .. string.format('%03d', at) or score_text(first + (index - 1) / 1000)
+    members[#members + 1], members[#members + 2] = token, payload
+    defaults[#defaults + 1], defaults[#defaults + 2] = ARGV[4], payload
     holders[#holders + 1], holders[#holders + 2] = token, ARGV[5]
-    if not redis.call('zscore', enqueued, payload) then
-        missing[#missing + 1], missing[#missing + 2] = ARGV[4], payload
-    end
+    reply[#reply + 1], reply[#reply + 2] = payload, token
 end
-if #taken == 0 then
-    return reply
+if #taken > 0 then
+    redis.call('zadd', enqueued, 'nx', unpack(defaults))
+    redis.call('zadd', dequeued, unpack(members))
+    redis.call('ltrim', waiting, #taken, -1)
 end
-if #missing > 0 then
-    redis.call('zadd', enqueued, unpack(missing))
+redis.call('zrem', dequeued, long)
+if #holders > 0 and redis.call('hset', leases, unpack(holders)) > #taken then
+    redis.call('hdel', leases, ARGV[1]) -- that one was new: it has ended meanwhile
 end
-redis.call('zadd', dequeued, unpack(scores))
-redis.call('hset', leases, unpack(holders))
-redis.call('ltrim', waiting, #taken, -1)
-redis.call('ltrim', notifications, #taken, -1)
+if ran_out then
+    redis.call('del', notifications) -- nothing waits: those that are left are surplus
+elseif #taken > 0 then
+    redis.call('ltrim', notifications, #taken, -1)
+end
 return reply

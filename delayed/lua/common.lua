@@ -1,4 +1,5 @@
--- What several scripts share; it is put in front of each of them.
+-- What several scripts share; each has those of these functions in front of it that it uses. (All of them would cost as
+-- much as four commands, for a script makes them anew each time it runs.)
 --
 -- All times are the Redis server's. A missing value is `false` in Redis' Lua, never `nil`. An error undoes nothing, so
 -- every function looks first and writes last.
@@ -21,7 +22,7 @@ end
 -- They are compared as numbers. No tokens at all: any score will do, as in 0.5.1b2.
 local function held(dequeued, payload, tokens)
     local score = tonumber(redis.call('zscore', dequeued, payload))
-    if not score or tokens == '' then
+    if not score or tokens == '' or tonumber(tokens) == score then -- mostly there is one
         return score
     end
     for token in string.gmatch(tokens, '%S+') do
@@ -43,39 +44,48 @@ local function check_types(waiting, notifications, enqueued, leases, losses, dea
     _ = dead and redis.call('zcount', dead, '0', '0')
 end
 
--- Forgets a lease that `held` has found.
-local function end_lease(dequeued, leases, payload, score)
-    redis.call('hdel', leases, score_text(score)) -- first: it may fail, see `check_types`
+-- Forgets a lease that `held` has found. `tokens`: what it was found by; mostly that is the very text of its score, which
+-- costs as much as a command to make.
+local function end_lease(dequeued, leases, payload, score, tokens)
+    if tokens == '' or redis.call('hdel', leases, tokens) == 0 then -- first: it may fail, see `check_types`
+        redis.call('hdel', leases, score_text(score))
+    end
     redis.call('zrem', dequeued, payload)
 end
 
--- Takes the oldest waiting payload and grants its lease; see dequeue.lua.
-local function take(waiting, notifications, enqueued, dequeued, leases, mode, lease, default_allowance, holder)
-    if mode == 'ready' and redis.call('llen', notifications) == 0 then
-        return false
-    end
+-- Takes the oldest waiting payload and grants its lease; see dequeue.lua. `begun` and `begun_holder`, if there are any,
+-- are noted along with it; see advance.lua.
+local function take(waiting, notifications, enqueued, dequeued, leases, mode, lease, default_allowance, holder,
+                    begun, begun_holder)
     if mode == 'waited' and redis.call('llen', notifications) < redis.call('llen', waiting) then
         mode = 'notified'
+    end
+    if mode ~= 'notified' and not redis.call('lpop', notifications) and mode == 'ready' then -- needs no room, see above
+        return false
     end
     local payload = redis.call('lindex', waiting, 0)
     if not payload then
         redis.call('del', notifications) -- nothing waits: all of them are surplus
         return false
     end
-    local allowance = redis.call('zscore', enqueued, payload)
-    local token = score_text(now_ms() + (tonumber(lease) or tonumber(allowance or default_allowance)))
-    redis.call('zrem', dequeued, payload) -- needs no room, see above
-    if not allowance then
-        redis.call('zadd', enqueued, default_allowance, payload)
+    if mode == 'notified' then
+        redis.call('zrem', dequeued, payload) -- needs no room
     end
+    local allowance = lease
+    if lease == '' then
+        allowance = redis.call('zscore', enqueued, payload) or default_allowance
+    end
+    redis.call('zadd', enqueued, 'nx', default_allowance, payload)
+    local token = score_text(now_ms() + allowance)
     redis.call('zadd', dequeued, token, payload)
-    if holder ~= '' then
+    if begun then
+        if redis.call('hset', leases, token, holder, begun, begun_holder) == 2 then
+            redis.call('hdel', leases, begun) -- both were new: that one has ended meanwhile
+        end
+    elseif holder ~= '' then
         redis.call('hset', leases, token, holder)
     end
     redis.call('lpop', waiting)
-    if mode ~= 'notified' then
-        redis.call('lpop', notifications)
-    end
     return {payload, token}
 end
 
@@ -97,7 +107,7 @@ end
 local function release(waiting, notifications, enqueued, dequeued, leases, losses, payload, tokens)
     local score = held(dequeued, payload, tokens)
     if score then
-        end_lease(dequeued, leases, payload, score)
+        end_lease(dequeued, leases, payload, score, tokens)
     elseif tokens ~= '' then
         if redis.call('zscore', dequeued, payload) then
             return 0 -- somebody else's now

@@ -18,6 +18,6 @@ if not score then
     return 0
 end
 check_types(KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7])
-end_lease(KEYS[4], KEYS[5], ARGV[1], score)
+end_lease(KEYS[4], KEYS[5], ARGV[1], score, ARGV[2])
 local waits = lose(KEYS[1], KEYS[2], KEYS[3], KEYS[6], KEYS[7], ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5])
 return waits and 1 or 2

@@ -13,7 +13,7 @@ if not score then
     return 0
 end
 check_types(KEYS[1], KEYS[2], false, KEYS[4], false, false)
-end_lease(KEYS[3], KEYS[4], ARGV[1], score)
+end_lease(KEYS[3], KEYS[4], ARGV[1], score, ARGV[2])
 redis.call(ARGV[3] == 'front' and 'lpush' or 'rpush', KEYS[1], ARGV[1])
 redis.call('rpush', KEYS[2], '1')
 return 1

@@ -45,7 +45,7 @@ for count = 1, most + 1 do
     bytes_left = bytes_left - #payload
     local renewed = redis.call('hget', leases, score_text(score))
     if (renewed and ARGV[5] == 'all') or (not renewed and score <= lost_before) then
-        end_lease(dequeued, leases, payload, score)
+        end_lease(dequeued, leases, payload, score, '')
         local waits = true
         if not renewed or string.sub(renewed, 1, 1) == '?' then -- by hand or an old worker's, or it had not begun
             redis.call('lpush', waiting, payload)

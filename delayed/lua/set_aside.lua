@@ -16,6 +16,6 @@ if not score then
     return 0
 end
 check_types(false, false, KEYS[1], KEYS[3], KEYS[4], KEYS[5])
-end_lease(KEYS[2], KEYS[3], ARGV[1], score)
+end_lease(KEYS[2], KEYS[3], ARGV[1], score, ARGV[2])
 bury(KEYS[1], KEYS[4], KEYS[5], ARGV[1], ARGV[3], ARGV[4], ARGV[5])
 return 1

@@ -99,7 +99,7 @@ FAULTS: Dict[str, Fault] = {
         'requeue_lost', "bound = '(' .. found[2]", "bound = '-inf'",
         Cast((BY_HAND, BY_HAND), tasks=3, busy=True, batched=True)),
     'a lease that ends stays in the books': Fault(
-        'common', "redis.call('hdel', leases, score_text(score))", '', TWO),
+        'common', "if tokens == '' or redis.call('hdel', leases, tokens) == 0 then", 'if false then', TWO),
     'a task that was taken ahead has begun in secret': Fault(
-        'advance', "redis.call('hset', KEYS[5], ARGV[3], ARGV[4])", '', Cast((OURS, OURS), brisk=True)),
+        'common', 'token, holder, begun, begun_holder)', 'token, holder)', Cast((OURS, OURS), brisk=True)),
 }
