@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import deque
 from typing import Any, List, Optional
 
 from ._limits import Limiter
@@ -31,7 +30,6 @@ class BatchRunner(Runner):
         self._numbers = itertools.count(1)
         self._waiting = self._orphan.waiting
         self._answers: List[bytes] = []
-        self._jobs = deque(maxlen=len(self._page.slots))
 
     def run(self, limiter: Optional[Limiter] = None) -> None:
         self._pid, self._limiter = os.getpid(), limiter

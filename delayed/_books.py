@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Deque, NamedTuple, Optional
+from typing import Callable, Deque, NamedTuple, Optional, Sequence
 
 from ._attempt import Verdict
 from ._child import Child
@@ -15,12 +15,14 @@ from ._lease import Lease
 from ._outage import Outage
 from ._page import Slot
 from ._redis import Unavailable
-from ._source import Source
+from ._source import Landing, Source
 from ._stop import Stop
 from .logger import logger
 
 #: A task that runs so long, in seconds, is slow: none is held ready behind it.
 SLOW = 0.02
+#: One that takes no longer than this, in seconds, takes no longer than it takes to ask Redis for the next.
+_RAPID = 0.001
 #: Where sweeps are so far apart, in seconds, to wait for a task for a second does not matter.
 _UNHURRIED = 2.5
 
@@ -41,6 +43,13 @@ class Done(NamedTuple):
         return self.verdict is Verdict.RELEASE and not self.record
 
 
+class _Flight(NamedTuple):
+    """A call under way, which tells of these ends and takes what is next."""
+
+    done: Sequence[Done]
+    land: Landing
+
+
 @dataclass
 class Pace:
     """Whether to take tasks ahead: only while some wait, and they are short."""
@@ -51,6 +60,11 @@ class Pace:
     @property
     def brisk(self) -> bool:
         return self.backlog and self.seconds < SLOW / 2
+
+    @property
+    def rapid(self) -> bool:
+        """Whether to take one more, for even the round trip to Redis is worth to be hidden."""
+        return self.backlog and self.seconds < _RAPID
 
 
 class Books:
@@ -68,8 +82,10 @@ class Books:
         self._pace = Pace()
         #: What Redis does not know yet, in the order in which it ended.
         self._unsettled: Deque[Done] = deque()
-        #: The next task.
-        self._hand: Optional[Lease] = None
+        #: The next tasks.
+        self._hand: Deque[Lease] = deque()
+        #: A call that is not answered yet; it takes what comes behind those.
+        self._flight: Optional[_Flight] = None
         #: How many ends of tasks can be told by the call that takes the next.
         self._most_joined = 1
         self._probed = False
@@ -78,7 +94,7 @@ class Books:
     @property
     def balanced(self) -> bool:
         """Whether Redis knows all, and nothing is held."""
-        return not self._unsettled and self._hand is None
+        return not (self._unsettled or self._hand or self._flight)
 
     @property
     def brisk(self) -> bool:
@@ -97,47 +113,57 @@ class Books:
 
     def next(self) -> Optional[Lease]:
         """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
-        if self._hand is not None:
-            for done in self._unsettled:
-                if done.verdict is Verdict.HAND_BACK:
-                    self._put_back()  # it was enqueued behind those, and is to stay there
-                    break
-        if self._hand is None:
+        for done in self._unsettled:
+            if done.verdict is Verdict.HAND_BACK:
+                self._put_back()  # it was enqueued behind those, and is to stay there
+                break
+        if not self._hand:
             self._fetch()
-        if self._hand is not None and (self._stop.wanted or time.monotonic() >= self._hand.due):
+        if self._hand and (self._stop.wanted or time.monotonic() >= self._hand[0].due):
             self.tell()
-        lease, self._hand = self._hand, None
-        return lease
+        return self._hand.popleft() if self._hand else None
 
     def _fetch(self) -> None:
         try:
             if not self._probed:
                 self._source.probe()
                 self._probed = True
-            self._hand = self._settle_all()
+            self._land()
+            if not self._hand:
+                self._settle_all()
             self._sweep_if_due()
-            self._pace.backlog = self._hand is not None
-            if self._hand is None and not self._stop.wanted:
-                self._hand = self._source.take(self._patience())
-            if self._hand is not None and time.monotonic() >= self._hand.due:
+            self._pace.backlog = bool(self._hand)
+            if not self._hand and not self._stop.wanted:
+                lease = self._source.take(self._patience())
+                if lease is not None:
+                    self._hand.append(lease)
+            if self._hand and time.monotonic() >= self._hand[0].due:
                 # This process was frozen, or the reply was late.
-                if not self._source.extend(self._hand, None, _nobody):
-                    self._hand = None
+                if not self._source.extend(self._hand[0], None, _nobody):
+                    self._hand.popleft()
             self._outage.over()
         except Unavailable as error:
             self._wait(self._outage.failed(error))
 
     def take_ahead(self, begun: Lease) -> None:
         """A task has begun: meanwhile tells Redis of the last one's end and takes the next, so that the two trips
-        overlap."""
-        if not (self._pace.brisk and self._can_join and self._source.can_take_ahead):
-            return
-        if self._stop.wanted or self._outage.seconds:
-            return
+        overlap. Where tasks are very short one more is taken, whose trip overlaps with all that the monitor does."""
         try:
-            self._hand = self._advance(begun)
-            self._pace.backlog = self._hand is not None
+            self._land()
+            if not (self._pace.brisk and self._can_join and self._source.can_take_ahead):
+                return
+            if self._stop.wanted or self._outage.seconds:
+                return
             self._sweep_if_due()
+            rapid = self._pace.rapid and self._source.overlaps
+            if not self._hand:
+                self._take_off(begun, True)
+                self._land()
+                self._pace.backlog = bool(self._hand)
+                if self._hand and rapid:
+                    self._take_off(None, True)
+            elif rapid:
+                self._take_off(begun, True)
         except Unavailable as error:
             self._postpone(error)
 
@@ -146,7 +172,7 @@ class Books:
         moments = [lease.due]
         if self._sweep_interval is not None:
             moments.append(self._sweep_at)
-        if self._hand is not None:
+        if self._hand or self._flight:
             moments.append(began + SLOW)
         if self._unsettled:
             moments.append(self._retry_at)
@@ -156,11 +182,12 @@ class Books:
         """While a task runs: renews its lease, hands back what was taken ahead, tells what is untold, sweeps, each
         when it is due. Returns `False` if the lease has become another's."""
         now = time.monotonic()
-        if self._hand is not None and (now >= began + SLOW or self._stop.wanted):
+        if now >= began + SLOW or self._stop.wanted:
             self._put_back()
         if now < self.due(lease, began):
             return True
         try:
+            self._land()
             if now >= lease.due and not self._source.extend(lease, None, lambda: slot.note_tokens(lease.tokens)):
                 lease.retry(math.inf)
                 return False
@@ -190,10 +217,13 @@ class Books:
             logger.error('Redis is away: %s may run again, for its end could not be told', describe(done.lease.payload))
 
     def _put_back(self) -> None:
-        """The next task waits again, as soon as Redis is told."""
-        if self._hand is not None:
-            self._unsettled.appendleft(Done(self._hand, Verdict.HAND_BACK))  # those taken before go in front of it
-            self._hand = None
+        """What is in hand waits again, as soon as Redis is told."""
+        try:
+            self._land()
+        except Unavailable as error:
+            self._postpone(error)
+        while self._hand:
+            self._unsettled.appendleft(Done(self._hand.popleft(), Verdict.HAND_BACK))  # those before go in front of it
 
     def _postpone(self, error: Exception) -> float:
         delay = self._outage.failed(error)
@@ -201,16 +231,15 @@ class Books:
         self._sweep_at = max(self._sweep_at, self._retry_at)
         return delay
 
-    def _settle_all(self) -> Optional[Lease]:
-        """Returns the next task, if the last release could be joined with taking it. While Redis is away it is not:
-        what each of the tries may have taken would have to be looked for."""
-        lease = None
+    def _settle_all(self) -> None:
+        """The last release is joined with taking the next task, but not while Redis is away: what each of the tries may
+        have taken would have to be looked for."""
         while self._unsettled:
             if self._can_join and not self._stop.wanted and not self._outage.seconds:
-                lease = self._advance(None)
+                self._take_off(None, False)
+                self._land()
             else:
                 self._settle(self._unsettled[0])
-        return lease
 
     @property
     def _can_join(self) -> bool:
@@ -222,18 +251,37 @@ class Books:
                 return False
         return True
 
-    def _advance(self, begun: Optional[Lease]) -> Optional[Lease]:
-        done = self._unsettled[0] if self._unsettled else None
-        held, lease = self._source.advance(done and done.lease, begun)
-        if done is not None:
-            self._settled(done, held)
-        return lease
+    def _take_off(self, begun: Optional[Lease], ahead: bool) -> None:
+        """Begins a call that tells of what is untold and takes what is next. `_land` is to be called before another."""
+        done = [*self._unsettled]
+        land = self._source.advance([each.lease for each in done], begun, ahead, self._next_size())
+        self._unsettled.clear()
+        self._flight = _Flight(done, land)
+
+    def _next_size(self) -> int:
+        """How many tasks to take at once."""
+        return 1
+
+    def _land(self) -> None:
+        """Waits for the reply to the call under way, if there is one."""
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return
+        try:
+            held, leases = flight.land()
+        except BaseException:
+            self._unsettled.extendleft(reversed(flight.done))
+            raise
+        for each, was_held in zip(flight.done, held):
+            self._settled(each, was_held)
+        self._hand.extend(leases)
 
     def _settle(self, done: Done) -> None:
-        self._settled(done, self._source.settle(done.lease, done.verdict, done.reason, done.record))
+        held = self._source.settle(done.lease, done.verdict, done.reason, done.record)
+        self._unsettled.remove(done)
+        self._settled(done, held)
 
     def _settled(self, done: Done, held: bool) -> None:
-        self._unsettled.remove(done)
         if done.slot is not None and done.child is not None:
             done.slot.settled = True
             self._part(done.child)

@@ -43,6 +43,10 @@ class Taken(NamedTuple):
     queue: int = 0  # which, where a worker has several
 
 
+#: What waits for the reply to a call that releases tasks and takes others: whether each was held, and those taken.
+Advance = Callable[[], Tuple[Sequence[bool], Sequence[Taken]]]
+
+
 class Lost(NamedTuple):
     """A task that a sweep found: the beginning of its payload; its holder, `host:pid:...`, empty where it was no worker
     of this package; whether it waits again or is set aside, for it was lost too often."""
@@ -130,25 +134,36 @@ class Ledger:
         """Forgets a task. `False` if it has become another's. Without tokens: by payload alone."""
         return bool(self.caller.script(_scripts.RELEASE, self._store, (payload, b' '.join(tokens))))
 
-    def advance(self, payload: bytes, tokens: Tokens, begun: Tuple[bytes, str], mode: str, lease_ms: Optional[float],
-                holder: str) -> Tuple[bool, Optional[Taken]]:
+    def advance(self, payload: bytes, tokens: Tokens, begun: Tuple[bytes, str], mode: str,
+                lease_ms: Optional[float], holder: str) -> Advance:
         """Releases one task (none: an empty payload) and takes the next, in one round trip. `begun`: token and
-        holder of a task that was taken ahead and has begun now; empty: none has."""
-        reply = self.caller.script(_scripts.ADVANCE, self._store, (
-            payload, b' '.join(tokens), *begun, *self._lease_args(mode, lease_ms, holder)), repeat=False)
-        return bool(reply[0]), Taken(*reply[1:]) if len(reply) > 1 else None
+        holder of a task that was taken ahead and has begun now; empty: none has. Returns what waits for the reply; see
+        `Caller.begin_script`."""
+        finish = self.caller.begin_script(_scripts.ADVANCE, self._store, (
+            payload, b' '.join(tokens), *begun, *self._lease_args(mode, lease_ms, holder)))
+
+        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
+            reply = finish()
+            return (reply[0] != 0,), (Taken(reply[1], reply[2]),) if len(reply) > 1 else ()
+
+        return wait
 
     def is_dequeued(self, payload: bytes) -> bool:
         return self.caller.command('ZSCORE', self.keys.dequeued, payload) is not None
 
-    def advance_many(self, done: Sequence[Tuple[bytes, Tokens]], begun: Tuple[bytes, str], lease_ms: float, holder: str,
-                     most: int) -> Tuple[List[bool], List[Taken]]:
-        """As `advance`, for several tasks: releases those in `done`, takes up to `most`. Those that were taken share
-        the holder."""
+    def advance_many(self, done: Sequence[Tuple[bytes, Tokens]], begun: Tuple[bytes, str], lease_ms: float,
+                     holder: str, most: int) -> Advance:
+        """The same for several tasks: releases those in `done`, takes up to `most`. Those that were taken share the
+        holder."""
         ends = [part for payload, tokens in done for part in (payload, b' '.join(tokens))]
-        released, *taken = self.caller.script(_scripts.ADVANCE_MANY, self._store, (
-            *begun, lease_ms, self.default_allowance_ms, holder, most, _TAKEN_BYTES, *ends), repeat=False)
-        return [digit != ord('0') for digit in released], [Taken(*pair) for pair in zip(taken[::2], taken[1::2])]
+        finish = self.caller.begin_script(_scripts.ADVANCE_MANY, self._store, (
+            *begun, lease_ms, self.default_allowance_ms, holder, most, _TAKEN_BYTES, *ends))
+
+        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
+            released, *taken = finish()
+            return [digit != ord('0') for digit in released], [Taken(*pair) for pair in zip(taken[::2], taken[1::2])]
+
+        return wait
 
     def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
         """Puts a dequeued task back at the `back` or the `front`. `False` if it was not dequeued, or is another's."""

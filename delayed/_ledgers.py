@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 from . import _scripts
 from ._keys import QueueKeys
-from ._ledger import Ledger, Taken, Tokens
+from ._ledger import Advance, Ledger, Taken, Tokens
 from ._redis import Caller
 
 
@@ -25,12 +25,11 @@ class Ledgers:
         return None if popped is None else order[popped]
 
     def advance(self, done: Optional[Tuple[int, bytes, Tokens]], begun: Optional[Tuple[int, bytes, str]],
-                order: Sequence[int], mode: str, lease_ms: Optional[float],
-                holder: str) -> Tuple[bool, Optional[Taken]]:
+                order: Sequence[int], mode: str, lease_ms: Optional[float], holder: str) -> Advance:
         """Releases one task and takes the next from the first queue that has one, in one round trip.
 
         done: its queue, payload and tokens. begun: queue, token and holder of a task that was taken ahead and has
-        begun now. The rest is as in `Ledger.take`. The client must not repeat it: it would take another.
+        begun now. The rest is as in `Ledger.take`. Returns what waits for the reply; see `Caller.begin_script`.
         """
         queue, payload, tokens = done or (0, b'', ())
         begun_in, begun_token, begun_holder = begun or (0, b'', '')
@@ -41,8 +40,13 @@ class Ledgers:
         for each in order:
             keys += _store(self._ledgers[each].keys)
             args.append(self._ledgers[each].default_allowance_ms)
-        reply = self._caller.script(_scripts.ADVANCE_ANY, tuple(keys), args, repeat=False)
-        return bool(reply[0]), Taken(reply[2], reply[3], order[reply[1] - 1]) if len(reply) > 1 else None
+        finish = self._caller.begin_script(_scripts.ADVANCE_ANY, tuple(keys), args)
+
+        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
+            reply = finish()
+            return (reply[0] != 0,), (Taken(reply[2], reply[3], order[reply[1] - 1]),) if len(reply) > 1 else ()
+
+        return wait
 
 
 def _store(keys: QueueKeys) -> Tuple[str, ...]:

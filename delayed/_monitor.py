@@ -50,7 +50,7 @@ class Monitor:
     """One run of a worker."""
 
     _runner: Type[_runner.Runner] = _runner.Runner
-    _slots = 2  # one task may run while Redis does not know of its predecessor's end
+    _slots = 3  # one task may run while Redis does not know of the ends of the two before it
 
     def __init__(self, source: Source, options: Options, wakeup: Wakeup, stop: Stop, shield: Shield,
                  note_pid: Callable[[Optional[int]], None]) -> None:

@@ -58,8 +58,8 @@ class Beginning(NamedTuple):
 
 
 class Slot:
-    """What is shared about one task. A child has two, which its tasks use in turns: one task may run while its
-    predecessor has ended and Redis does not know yet."""
+    """What is shared about one task. A child has a few, which its tasks use in turns: one task may run while its
+    predecessors have ended and Redis does not know yet."""
 
     def __init__(self, memory: mmap.mmap, start: int) -> None:
         self._memory = memory

@@ -162,6 +162,7 @@ class HeldCaller(_PackingCaller):
         self._connection = pool.connection_class(**pool.connection_kwargs)
         self._whole_seconds = False
         self._is_open = False  # for sure: the last call was answered
+        self._is_owed = False  # a reply that was not read
         # Set here, since the Unix sockets of redis-py before 4.6 do not take all of them as arguments.
         self._connection.retry = Retry(NoBackoff(), 0)
         for name in ('socket_timeout', 'socket_connect_timeout'):
@@ -169,8 +170,32 @@ class HeldCaller(_PackingCaller):
             setattr(self._connection, name, HELD_SOCKET_TIMEOUT if own is None else min(own, HELD_SOCKET_TIMEOUT))
 
     def _call(self, request: Request, repeat: bool, count: int = 1) -> Any:
+        reply = exchange(self._connection, request, self._may_send(), count)
+        self._is_open = True
+        return reply
+
+    def _may_send(self) -> bool:
+        """Whether the connection is known to be open. Until the call that comes is answered, nothing is known."""
+        if self._is_owed:
+            self._is_owed = self._is_open = False
+            self._connection.disconnect()  # that reply must not answer the next call
         was_open, self._is_open = self._is_open, False
-        reply = exchange(self._connection, request, was_open, count)
+        return was_open
+
+    def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Callable[[], Any]:
+        begin(self._connection, self._packer.script(script, keys, args), self._may_send())
+        self._is_owed = True
+        return lambda: self._finish_script(script, keys, args)
+
+    def _finish_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        assert self._is_owed, 'another call was made meanwhile'
+        self._is_owed = False
+        try:
+            reply = finish(self._connection)
+        except NoScriptError:
+            return self.script(script, keys, args, repeat=False)
+        except ResponseError as error:
+            raise explained(error, script) from None
         self._is_open = True
         return reply
 
@@ -180,8 +205,8 @@ class HeldCaller(_PackingCaller):
         seconds = block_seconds(seconds, self._socket_timeout())
         if self._whole_seconds:
             seconds = max(1, round(seconds))
-        packed, self._is_open = self._packer.command, False
-        begin(self._connection, packed(('CLIENT', 'ID')) + packed(('BLPOP', key, seconds)))
+        packed = self._packer.command
+        begin(self._connection, packed(('CLIENT', 'ID')) + packed(('BLPOP', key, seconds)), self._may_send())
         try:
             return int(finish(self._connection))
         except ResponseError:  # this user may not ask
@@ -210,9 +235,10 @@ class HeldCaller(_PackingCaller):
         seconds = block_seconds(seconds, timeout)
         if seconds != 1 or (timeout is not None and timeout <= seconds + 2 * TICK):
             return super().wait_and_run(key, seconds, script, keys, args)
-        connection, packer, self._is_open = self._connection, self._packer, False
+        connection, packer = self._connection, self._packer
         try:
-            begin(connection, packer.command(('BLPOP', key, seconds)) + packer.script(script, keys, args))
+            request = packer.command(('BLPOP', key, seconds)) + packer.script(script, keys, args)
+            begin(connection, request, self._may_send())
             connection.read_response(disable_decoding=True)
             return connection.read_response(disable_decoding=True)
         except NoScriptError:
@@ -228,7 +254,7 @@ class HeldCaller(_PackingCaller):
         return timeout
 
     def let_go(self) -> None:
-        self._is_open = False
+        self._is_open = self._is_owed = False
         self._connection.disconnect()
 
     def forgetter(self) -> Callable[[], None]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Optional, Tuple
+from typing import Optional, Sequence
 
 from redis.exceptions import RedisError
 
 from ._attempt import Verdict
 from ._lease import Lease
 from ._redis import Caller
-from ._source import Source
+from ._source import Landing, Source
 from .logger import logger
 from .queue import Queue
 from .task import Task
@@ -44,8 +44,14 @@ class QueueSource(Source):
             return None
         return Lease(task.serialize(), task.tokens, None, '', time.monotonic(), task)
 
-    def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
-        return done is None or self.settle(done, Verdict.RELEASE), None
+    @property
+    def overlaps(self) -> bool:
+        return False
+
+    def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
+                most: int = 1) -> Landing:
+        held = [self.settle(lease, Verdict.RELEASE) for lease in done]
+        return lambda: (held, ())
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         try:

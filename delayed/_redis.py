@@ -88,6 +88,17 @@ class Caller:
                 raise explained(error, script) from None
         raise AssertionError('Redis does not know a script that came along')
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether `begin_script` leaves the time until the reply to its caller."""
+        return type(self).begin_script is not Caller.begin_script
+
+    def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Callable[[], Any]:
+        """Sends a call, which is not repeated. Returns what reads its reply; to be called before the next call, or the
+        reply is lost. Where the client knows no such halves the call is made at once."""
+        reply = self.script(script, keys, args, repeat=False)
+        return lambda: reply
+
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""
         words: List[Argument] = [arg if isinstance(arg, (str, bytes)) else str(arg) for arg in args]  # see _packing.py

@@ -74,8 +74,8 @@ class Runner:
         self._recorder = recorder
         self._limiter: Optional[Limiter] = None
         self._pid = 0
-        #: The running task and the one before it, which Redis may not know of yet.
-        self._jobs: Deque[Job] = deque(maxlen=2)
+        #: The running task and those before it, which Redis may not know of yet.
+        self._jobs: Deque[Job] = deque(maxlen=len(page.slots))
 
     def run(self, limiter: Optional[Limiter] = None) -> None:
         """In the child. Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""

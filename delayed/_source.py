@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from redis.exceptions import NoPermissionError
 
@@ -15,7 +15,7 @@ from . import _backoff
 from ._attempt import Verdict
 from ._describe import describe
 from ._lease import Lease
-from ._ledger import ANYWAY, NOTIFIED, READY, Ledger, Lost, Taken
+from ._ledger import ANYWAY, NOTIFIED, READY, Advance, Ledger, Lost, Taken
 from ._presence import Presence
 from ._redis import Caller, Unavailable
 from .logger import logger
@@ -29,9 +29,12 @@ _IN_FLIGHT_SECONDS = 300.0
 
 #: A lease, in seconds, of which the wait for a task may take a second: when it was granted is known no better.
 _UNHURRIED_LEASE = 6.0
+_NOTHING: Tuple[bytes, Tuple[bytes, ...]] = b'', ()
 #: What the holder of a task begins with that was taken ahead; see dequeue.lua.
 AHEAD = '?'
 NotifyTokens = Callable[[], None]
+#: Waits for the reply to a call that told of ends: which tasks were still held, and those that it took.
+Landing = Callable[[], Tuple[Sequence[bool], Sequence['Lease']]]
 
 
 class Source:
@@ -113,21 +116,42 @@ class Source:
         """Whether `advance` may be called while a task runs."""
         return self._lease is not None and not self._unanswered
 
-    def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
-        """Releases a task and takes the next if one waits. Returns whether `done` was still held, and the next.
-        `begun`: a task that is running meanwhile; then the next one is taken ahead."""
-        asked, holder = time.monotonic(), self._new_holder(ahead=begun is not None)
-        nothing: Tuple[bytes, Tuple[bytes, ...]] = (b'', ())
-        payload, tokens = nothing if done is None else (done.payload, done.tokens)
-        mark = (begun.tokens[-1], begun.holder) if begun is not None and begun.ahead else (b'', '')
+    @property
+    def overlaps(self) -> bool:
+        """Whether what `advance` returns is worth waiting with."""
+        return self._caller.overlaps
+
+    def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
+                most: int = 1) -> Landing:
+        """Releases a task, if there is one, and takes the next if one waits. `begun`: one that is running meanwhile.
+        `ahead`: what is taken is not to begin yet. `most`: how many to take, where that can be more than one. Returns
+        what waits for the reply; it is to be called before anything else is."""
+        asked, holder = time.monotonic(), self._new_holder(ahead)
         try:
-            released, taken = self._ledger.advance(payload, tokens, mark, READY, self._lease_ms, holder)
+            finish = self._begin_advance(done, begun, holder, most)
         except BaseException:  # of a signal's handler, too
             self._unanswered.append((holder, time.monotonic()))
             raise
-        if begun is not None:
-            begun.ahead = False
-        return released, self._lease_of(taken, holder, asked)
+
+        def land() -> Tuple[Sequence[bool], Sequence[Lease]]:
+            try:
+                released, taken = finish()
+            except BaseException:
+                self._unanswered.append((holder, time.monotonic()))
+                raise
+            if begun is not None:
+                begun.ahead = False
+            return released, [self._lease_of(each, holder, asked) for each in taken]
+
+        return land
+
+    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> Advance:
+        payload, tokens = (done[0].payload, done[0].tokens) if done else _NOTHING
+        return self._ledger.advance(payload, tokens, self._mark(begun), READY, self._lease_ms, holder)
+
+    @staticmethod
+    def _mark(begun: Optional[Lease]) -> Tuple[bytes, str]:
+        return (begun.tokens[-1], begun.holder) if begun is not None and begun.ahead else (b'', '')
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         """Carries out a verdict. `reason` and `record`: for a dead letter, or those who wait for a task that failed.
@@ -191,7 +215,7 @@ class Source:
         except BaseException:
             self._unanswered.append((holder, time.monotonic()))
             raise
-        return self._lease_of(taken, holder, asked)
+        return taken and self._lease_of(taken, holder, asked)
 
     def _take(self, mode: str) -> Optional[Lease]:
         asked, holder = time.monotonic(), self._new_holder()
@@ -200,12 +224,10 @@ class Source:
         except BaseException:  # of a signal's handler, too
             self._unanswered.append((holder, time.monotonic()))
             raise
-        return self._lease_of(taken, holder, asked)
+        return taken and self._lease_of(taken, holder, asked)
 
-    def _lease_of(self, taken: Optional[Taken], holder: str, asked: float) -> Optional[Lease]:
+    def _lease_of(self, taken: Taken, holder: str, asked: float) -> Lease:
         """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
-        if taken is None:
-            return None
         self.presence.took(holder, asked, taken.queue)
         lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(AHEAD), asked)
         lease.ahead, lease.queue = holder.startswith(AHEAD), taken.queue
@@ -220,7 +242,6 @@ class Source:
                 self._unanswered.remove(entry)
             if taken is not None:
                 lease = self._lease_of(taken, holder, since)
-                assert lease is not None
                 lease.retry(0.0)  # how much of it is left is not known: renew first
                 return lease
         return None

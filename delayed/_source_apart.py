@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, List, Optional, Sequence, TypeVar
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
@@ -14,7 +14,7 @@ from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._outage import Outage
 from ._presence import Presence
 from ._redis import Caller, Unavailable, calling_all
-from ._source import Source
+from ._source import Landing, Source
 from ._source_group import SourceGroup
 from ._turns import Turns
 from ._wait_apart import Place, wait_apart
@@ -38,8 +38,8 @@ class _Part(Source):
     def _new_holder(self, ahead: bool = False) -> str:
         return self._holder(ahead)
 
-    def _lease_of(self, taken: Optional[Taken], holder: str, asked: float) -> Optional[Lease]:
-        return super()._lease_of(None if taken is None else taken._replace(queue=self.number), holder, asked)
+    def _lease_of(self, taken: Taken, holder: str, asked: float) -> Lease:
+        return super()._lease_of(taken._replace(queue=self.number), holder, asked)
 
     def take_one(self, mode: str) -> Optional[Lease]:
         return self._find_unanswered() or self._take(mode)
@@ -106,12 +106,15 @@ class SourceApart(SourceGroup):
             raise self._error
         return lease
 
-    def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
+    def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
+                most: int = 1) -> Landing:
         order = self._turns.order()
-        if done is None or done.queue != order[0]:
-            return done is None or self.settle(done, Verdict.RELEASE), self._first(READY)
-        held, lease = self._parts[done.queue].advance(done)
-        return held, self._taken(lease) or self._first(READY, order[1:])
+        if done and done[0].queue == order[0]:
+            held, leases = self._parts[order[0]].advance(done)()
+            lease = self._taken(leases[0] if leases else None) or self._first(READY, order[1:])
+        else:
+            held, lease = [self.settle(each, Verdict.RELEASE) for each in done], self._first(READY)
+        return lambda: (held, () if lease is None else (lease,))
 
     def sweep(self) -> int:
         return sum(self._try(part, part.sweep) or 0 for part in self._parts)

@@ -8,7 +8,7 @@ from typing import Optional, Sequence, Tuple
 
 from ._attempt import Verdict
 from ._lease import Lease
-from ._ledger import ANYWAY, NOTIFIED, READY, Taken
+from ._ledger import ANYWAY, NOTIFIED, READY, Advance, Taken
 from ._ledgers import Ledgers
 from ._presence import Presence
 from ._redis import Caller, Unavailable
@@ -59,33 +59,38 @@ class SourceGroup(Source):
         return self._members[lease.queue].queue_of(lease)
 
     def take(self, seconds: float) -> Optional[Lease]:
-        lease = self._find_unanswered() or self._ask(None, None, self._turns.order(), READY)[1]
+        lease = self._find_unanswered() or self._take_from(self._turns.order(), READY)
         if lease is None:
             order = self._turns.order()
             woken_by = self._ledgers.wait(order, min(seconds, 1.0))
-            mode, order = (ANYWAY, order) if woken_by is None else (NOTIFIED, [woken_by])
-            lease = self._ask(None, None, order, mode)[1]
+            lease = self._take_from(order, ANYWAY) if woken_by is None else self._take_from([woken_by], NOTIFIED)
         return lease
 
-    def advance(self, done: Optional[Lease], begun: Optional[Lease] = None) -> Tuple[bool, Optional[Lease]]:
-        reply = self._ask(done, begun, self._turns.order(), READY)
-        if begun is not None:
-            begun.ahead = False
-        return reply
-
-    def _ask(self, done: Optional[Lease], begun: Optional[Lease], order: Sequence[int],
-             mode: str) -> Tuple[bool, Optional[Lease]]:
-        asked, holder = time.monotonic(), self._new_holder(ahead=begun is not None)
-        released = None if done is None else (done.queue, done.payload, done.tokens)
-        mark = (begun.queue, begun.tokens[-1], begun.holder) if begun is not None and begun.ahead else None
+    def _take_from(self, order: Sequence[int], mode: str) -> Optional[Lease]:
+        asked, holder = time.monotonic(), self._new_holder()
         try:
-            held, taken = self._ledgers.advance(released, mark, order, mode, self._lease_ms, holder)
+            _, taken = self._begin_in(order, mode, (), None, holder)()
         except BaseException:  # of a signal's handler, too
             self._unanswered.append((holder, time.monotonic()))
             raise
-        if taken is not None:
-            self._turns.took(taken.queue)
-        return held, self._lease_of(taken, holder, asked)
+        return self._lease_of(taken[0], holder, asked) if taken else None
+
+    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> Advance:
+        return self._begin_in(self._turns.order(), READY, done, begun, holder)
+
+    def _begin_in(self, order: Sequence[int], mode: str, done: Sequence[Lease], begun: Optional[Lease],
+                  holder: str) -> Advance:
+        released = (done[0].queue, done[0].payload, done[0].tokens) if done else None
+        mark = (begun.queue, *self._mark(begun)) if begun is not None and begun.ahead else None
+        finish = self._ledgers.advance(released, mark, order, mode, self._lease_ms, holder)
+
+        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
+            held, taken = finish()
+            for each in taken:
+                self._turns.took(each.queue)
+            return held, taken
+
+        return wait
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         held = self._members[lease.queue].settle(lease, verdict, reason, record)

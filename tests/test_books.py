@@ -16,7 +16,7 @@ from delayed._stop import Stop
 from delayed.embedded import EmbeddedRedis
 from delayed.queue import Queue
 from delayed.task import Task
-from waiting import wait_until
+from waiting import DEADLINE, wait_until
 
 
 @pytest.fixture
@@ -88,6 +88,84 @@ def test_a_task_taken_ahead_goes_back_at_once_when_the_worker_is_to_stop(queue, 
     assert books.next() is None
     assert books.balanced
     assert conn.llen('default') == 1
+
+
+class TestWhereTasksAreVeryShort:
+    """One is in hand while one runs, and the call for one more is under way."""
+
+    @pytest.fixture
+    def books(self, queue, books_of):
+        for number in range(1, 8):
+            queue.enqueue(Task(None, 'tasks', 'run', (number,)))
+        books = books_of(queue, None)
+        for _ in range(2):  # it knows by then that tasks wait, and that they are short
+            books.ended(Done(books.next(), Verdict.RELEASE), 0.0)
+        return books
+
+    @staticmethod
+    def begin(books):
+        lease = books.next()
+        books.take_ahead(lease)
+        return lease
+
+    @staticmethod
+    def numbers(payloads):
+        return [Task.deserialize(payload).args[0] for payload in payloads]
+
+    def test_two_are_taken_ahead_and_each_end_is_told_with_one_call(self, books, conn):
+        calls = conn.info('commandstats')['cmdstat_evalsha']['calls']
+        for number in (3, 4, 5):
+            lease = self.begin(books)
+            assert self.numbers([lease.payload]) == [number]
+            wait_until(lambda: conn.llen('default') == 7 - number - 2)  # noqa: B023
+            books.ended(Done(lease, Verdict.RELEASE), 0.0)
+        # for 3, which was not in hand yet, and two behind it; then for one of each
+        assert conn.info('commandstats')['cmdstat_evalsha']['calls'] - calls == 5
+        assert self.numbers(conn.zrange('default_dequeued', 0, -1)) == [5, 6, 7]
+        books.tell()
+        assert books.balanced
+
+    def test_both_wait_again_in_their_order_when_one_is_slow(self, books, conn):
+        lease = self.begin(books)
+        slot = Page().slots[0]
+        assert books.due(lease, 0.0) < time.monotonic()
+        assert books.keep(lease, time.monotonic() - 1, slot)
+        assert self.numbers(conn.lrange('default', 0, -1)) == [4, 5, 6, 7]
+        assert self.numbers(conn.zrange('default_dequeued', 0, -1)) == [3]
+        assert conn.llen('default_noti') == 4
+        books.ended(Done(lease, Verdict.RELEASE), 1.0)
+        lease = self.begin(books)
+        assert self.numbers(conn.lrange('default', 0, -1)) == [5, 6, 7]
+
+    def test_both_wait_again_when_the_worker_is_to_stop(self, books, conn, stop):
+        books.ended(Done(self.begin(books), Verdict.RELEASE), 0.0)
+        stop.ask()
+        assert books.next() is None
+        assert books.balanced
+        assert self.numbers(conn.lrange('default', 0, -1)) == [4, 5, 6, 7]
+
+    def test_one_that_is_handed_back_is_in_front_of_those(self, books, conn):
+        books.ended(Done(self.begin(books), Verdict.HAND_BACK), 0.0)
+        assert self.numbers([books.next().payload]) == [3]
+
+    def test_a_call_whose_reply_is_lost_has_told_the_end_and_what_it_took_is_found(self, books, conn):
+        books.ended(Done(self.begin(books), Verdict.RELEASE), 0.0)
+        lease = self.begin(books)  # tells of 3, and takes 6
+        wait_until(lambda: conn.llen('default') == 1)
+        conn.client_kill_filter(_type='normal', skipme=True)
+        books.ended(Done(lease, Verdict.RELEASE), 0.0)
+        ran = []
+        deadline = time.monotonic() + DEADLINE
+        while len(ran) < 3 and time.monotonic() < deadline:
+            lease = books.next()
+            if lease is not None:
+                ran += self.numbers([lease.payload])
+                books.take_ahead(lease)
+                books.ended(Done(lease, Verdict.RELEASE), 0.0)
+        assert sorted(ran) == [5, 6, 7]
+        books.next()
+        assert books.balanced
+        assert not conn.exists('default', 'default_enqueued', 'default_dequeued', 'default_leases')
 
 
 def test_redis_is_not_back_before_it_has_answered(tmp_path, books_of):

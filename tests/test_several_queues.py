@@ -193,8 +193,8 @@ class TestTheSource:
         fill(first, 1)
         lease = source.take(1)
         assert source.queue_of(lease) is first
-        held, after = source.advance(lease)
-        assert held and source.queue_of(after) is second
+        held, (after,) = source.advance([lease])()
+        assert [*held] == [True] and source.queue_of(after) is second
         assert source.settle(after, Verdict.HAND_BACK)
         assert source.extend(source.take(1), 30, lambda: None)
         assert source.sweep() == 0

@@ -69,7 +69,7 @@ class Limits:
 
         def step():
             done = held[0]
-            held[0] = self._ledger.advance(done.payload, (done.token,), (b'', ''), READY, _LEASE_MS, 'h')[1]
+            held[0], = self._ledger.advance(done.payload, (done.token,), (b'', ''), READY, _LEASE_MS, 'h')()[1]
 
         return _seconds_each(self._number, step)
 
@@ -91,12 +91,12 @@ class Limits:
     def advance_many(self):
         """Releases a batch and takes the next; the time is that of one task."""
         self._put_all(self._number + _PREFETCH)
-        held = self._ledger.advance_many([], (b'', ''), _LEASE_MS, 'h', _PREFETCH)[1]
+        held = self._ledger.advance_many([], (b'', ''), _LEASE_MS, 'h', _PREFETCH)()[1]
 
         def step():
             nonlocal held
             done = [(taken.payload, (taken.token,)) for taken in held]
-            held = self._ledger.advance_many(done, (b'', ''), _LEASE_MS, 'h', _PREFETCH)[1]
+            held = self._ledger.advance_many(done, (b'', ''), _LEASE_MS, 'h', _PREFETCH)()[1]
 
         return _seconds_each(self._number // _PREFETCH, step) / _PREFETCH
 
@@ -237,6 +237,8 @@ class Tape:
     def script(self, script, keys, args, repeat=True):
         self.commands.append(('EVALSHA', script.sha, len(keys), *keys, *args))
         return 1 if script is _scripts.ENQUEUE else (1,)
+
+    begin_script = script
 
 
 if __name__ == '__main__':

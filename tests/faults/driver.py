@@ -73,6 +73,7 @@ def work(spec):
                                              **spec['options'])
     if spec['ahead'] is not None:
         _books.Pace.brisk = property(lambda pace: spec['ahead'] and pace.backlog)  # however fast the machine is
+        _books.Pace.rapid = property(lambda pace: spec['ahead'] == 'far' and pace.backlog)
         _books.SLOW = spec['slow'] or _books.SLOW
         _source._UNHURRIED_LEASE = 0 if spec['together'] else float('inf')
         _books._UNHURRIED = 0 if spec['together'] else _books._UNHURRIED

@@ -83,6 +83,7 @@ def install(worker, half=None):
     _reporter.noted_child = lambda: worker._child_pid
     _wrap_fork()
     _wrap_calls()
+    _wrap_halves()
     _wrap_writer(half)
     _wrap_reader()
     _wrap_slot()
@@ -125,6 +126,25 @@ def _wrap_calls():
         return reply
 
     _pooled.exchange, _pooled.HeldCaller.wait_and_run = exchanging, waiting_and_running
+
+
+def _wrap_halves():
+    """The same for calls whose reply is read later."""
+    begin_script = _pooled.HeldCaller.begin_script
+
+    def beginning(self, script, keys, args):
+        name = _call_name(['EVALSHA', script.sha, len(keys), *keys, *args])
+        reach('before ' + name, _tasks_in(args))
+        finish = begin_script(self, script, keys, args)
+
+        def finishing():
+            reply = finish()
+            reach('after ' + name, _tasks_in((args, reply)))
+            return reply
+
+        return finishing
+
+    _pooled.HeldCaller.begin_script = beginning
 
 
 def _unpacked(request):

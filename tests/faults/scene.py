@@ -78,15 +78,17 @@ class Scene:
 
     def place(self, name):
         """Where a task is: waiting, dequeued, dead or nowhere."""
-        keys, conn, payload = QueueKeys('faults'), self.lane.conn, self.payloads[name]
+        keys, payload = QueueKeys('faults'), self.payloads[name]
+        with self.lane.conn.pipeline() as pipe:  # at once, for it may be moved at any time
+            pipe.lrange(keys.waiting, 0, -1).zscore(keys.dequeued, payload).zscore(keys.enqueued, payload)
+            waiting, lease, allowance, letters = pipe.zrange(keys.dead, 0, -1).execute()
         places = {
-            'waiting': payload in conn.lrange(keys.waiting, 0, -1),
-            'dequeued': conn.zscore(keys.dequeued, payload) is not None,
-            'dead': any(letter.payload == payload for letter in self.queue.dead()),
+            'waiting': payload in waiting,
+            'dequeued': lease is not None,
+            'dead': any(letter.endswith(payload) for letter in letters),
         }
         found = [place for place, there in places.items() if there]
-        unfinished = conn.zscore(keys.enqueued, payload) is not None
-        assert unfinished == (found in (['waiting'], ['dequeued'])), (found, unfinished)
+        assert (allowance is not None) == (found in (['waiting'], ['dequeued'])), (found, allowance)
         assert len(found) <= 1, found
         return found[0] if found else 'nowhere'
 

@@ -89,6 +89,16 @@ def took_two_ahead(scene, step):
     _stop_by(scene, monitor('before payload', 'F'), ahead=True, slow=60)
 
 
+def asks_for_it_behind_the_next(scene, step):
+    """A runs W, has X in hand, and has asked for one more, which is T."""
+    _run_far(scene, 'VWXTF', monitor('before payload', 'W'), step, 'dequeued')
+
+
+def tells_its_end(scene, step):
+    """A runs F, has told T's end, and does not listen for the reply before F has ended."""
+    _run_far(scene, 'VWXTFGH', monitor('before payload', 'F'), step, 'nowhere')
+
+
 def finds_it_large(scene, step):
     """T's payload is larger than the pipe."""
     _enqueue(scene, 'TF', ballast=bytes(500_000))
@@ -192,6 +202,15 @@ def _stop_by(scene, point, **options):
     _start(scene, **options)
     scene.await_hold(point)
     scene.let_go(point)
+
+
+def _run_far(scene, names, since, step, place):
+    """A goes on to `step`, a task that runs, and its monitor until T is at that place."""
+    _enqueue(scene, names)
+    _stop_by(scene, since, ahead='far', slow=60)
+    scene.hold(step.at)
+    scene.await_hold(step.at)
+    scene.wait(lambda: scene.place('T') == place, 'what its monitor asks for')
 
 
 def _kill_child_at(scene, step, point, **options):

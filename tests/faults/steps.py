@@ -68,6 +68,8 @@ STEPS = [
     Step('released the one before and took it', DEQUEUED, monitor('after advance'), stages.has_another),
     Step('about to take it ahead', WAITING, monitor('before advance', None), stages.takes_it_ahead, BEFORE_RUNS),
     Step('took it ahead', DEQUEUED, monitor('after advance'), stages.takes_it_ahead, BEFORE_RUNS),
+    Step('took it behind the next one, and has not heard', DEQUEUED, child('running', 'W'),
+         stages.asks_for_it_behind_the_next),
     Step('about to hand back what it took ahead', DEQUEUED, monitor('before requeue'), stages.takes_it_ahead,
          BEFORE_RUNS),
     Step('handed back what it took ahead', WAITING, monitor('after requeue'), stages.takes_it_ahead, BEFORE_RUNS),
@@ -102,6 +104,7 @@ STEPS = [
          NEXT_RUNS, **ENTERED),
     Step('released it while the next one runs', NOWHERE, monitor('after advance'), stages.took_two_ahead,
          NEXT_RUNS, **ENTERED),
+    Step('released it, and has not heard', NOWHERE, child('running', 'F'), stages.tells_its_end, **ENTERED),
     Step('about to release it and stop', DEQUEUED, monitor('before release'), stages.is_to_stop, **ENTERED),
     Step('released it, and stops', NOWHERE, monitor('after release'), stages.is_to_stop, **ENTERED),
     # its process dies, or it cannot be run

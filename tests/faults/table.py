@@ -34,6 +34,7 @@ about to release the one before and take it        once   once    once   once   
 released the one before and took it                once   once    once   once   once    once   once      once   again  once   -
 about to take it ahead                             once   once    once   once   once    once   once      once   once   once   once
 took it ahead                                      once   once    once   once   once    once   once      once   once   once   -
+took it behind the next one, and has not heard     once   once    once   once   once    once   once      once   once   once   -
 about to hand back what it took ahead              once   once    once   once   once    once   once      once   once   once   once
 handed back what it took ahead                     once   once    once   once   once    once   once      once   once   once   -
 about to send its payload                          once   once    once   once   again   again  once      once   again  once   -
@@ -59,6 +60,7 @@ about to release it and take the next              once   once    again  once   
 released it and took the next                      once   once    once   once   once    once   once      once   once   once   -
 about to release it while the next one runs        once   once    again  once   again   again  once      once   again  once   once
 released it while the next one runs                once   once    once   once   once    once   once      once   once   once   -
+released it, and has not heard                     once   once    once   once   once    once   once      once   once   once   -
 about to release it and stop                       once   once    again  once   again   again  once      once   again  once   once
 released it, and stops                             once   once    once   once   once    once   once      once   once   once   -
 died before it began: about to hand it back        -      once    -      -      once    -      once      once   once   once   once

@@ -123,10 +123,10 @@ class LedgerMachine(RuleBasedStateMachine):
             mark = b'%.3f' % begun.tokens[-1], begun.holder.lstrip(AHEAD)
             self._reference.begin(begun.tokens[-1], mark[1])
         holder, payload, earliest = self._new_holder(ahead=True), self._reference.next('ready'), self._now() + LEASE
-        held, taken = self._ledger.advance(*((_bytes(ended.payload), _texts(ended)) if ends else (b'', ())), mark,
-                                           'ready', LEASE, holder)
+        (held,), taken = self._ledger.advance(*((_bytes(ended.payload), _texts(ended)) if ends else (b'', ())), mark,
+                                              'ready', LEASE, holder)()
         assert held == bool(released)
-        self._take(payload, taken, 'ready', earliest, holder)
+        self._take(payload, taken[0] if taken else None, 'ready', earliest, holder)
 
     @precondition(lambda self: self._memory)
     @rule(data=st.data(), ends=st.integers(0, 3), most=st.integers(1, 4))
@@ -142,7 +142,8 @@ class LedgerMachine(RuleBasedStateMachine):
         payloads = self._reference.waiting[:most]
         first_again = next((at for at, payload in enumerate(payloads) if payload in payloads[:at]), most)
         held, taken = self._ledger.advance_many(
-            [(_bytes(payload), _texts(grant)) for payload, grant in ended.items()], (b'', ''), LEASE, holder, most or 1)
+            [(_bytes(payload), _texts(grant)) for payload, grant in ended.items()], (b'', ''), LEASE, holder,
+            most or 1)()
         assert held == wanted
         assert len(taken) == len(payloads[:first_again])
         for payload, each in zip(payloads, taken):
