@@ -31,6 +31,10 @@ ESCALATE = {
 }
 
 
+#: By short names: in Python 3.11, to look up a member of an enumeration costs as much as to call a function.
+_SENDING, _RUNNING, _SIGNALLED = State.SENDING, State.RUNNING, (State.TERMINATING, State.KILLING)
+
+
 class Cause(enum.Enum):
     """Why the monitor ends a child."""
 
@@ -53,21 +57,22 @@ class Verdict(enum.Enum):
 class Attempt:
     """One run of one task as the monitor sees it."""
 
+    state = State.SENDING
+    cause: Optional[Cause] = None
+    _asked = False
+
     def __init__(self, now: float, timeout: float, grace: float) -> None:
         """timeout: seconds for the task, from its beginning; half of it for sending. grace: seconds after SIGTERM."""
-        self.state = State.SENDING
-        self.cause: Optional[Cause] = None
         self.deadline = now + timeout / 2
         self._timeout = timeout
         self._grace = grace
-        self._asked = False
         #: When it began: from here on its timeout counts.
         self.began = now
 
     @property
     def signalled(self) -> bool:
         """Whether its child was told to end."""
-        return self.state in (State.TERMINATING, State.KILLING)
+        return self.state in _SIGNALLED
 
     @property
     def asks_at(self) -> float:
@@ -85,8 +90,8 @@ class Attempt:
 
     def sent(self, now: float) -> None:
         """The child has the whole payload, or will read it from the pipe."""
-        if self.state is State.SENDING:
-            self.state, self.began = State.RUNNING, now
+        if self.state is _SENDING:
+            self.state, self.began = _RUNNING, now
             self.deadline = now + self._timeout
 
     def allow(self, timeout: float) -> None:
@@ -110,6 +115,9 @@ class Attempt:
         return signum
 
 
+_ENDED, _RELEASE, _NO_TASK = Step.ENDED, Verdict.RELEASE, (Outcome.UNREADABLE, Outcome.NOT_LOADABLE)
+
+
 def provisional_timeout(default_timeout: float) -> float:
     """The timeout, in seconds, that a task has until its child says what its own is."""
     return max(default_timeout, _READING)
@@ -117,8 +125,8 @@ def provisional_timeout(default_timeout: float) -> float:
 
 def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed: bool) -> Verdict:
     """What becomes of a task whose child reported, or died, having come as far as `step` and `outcome`."""
-    if step is Step.ENDED:  # even if its lease was lost: where it waits again, it must not run again
-        return Verdict.SET_ASIDE if outcome in (Outcome.UNREADABLE, Outcome.NOT_LOADABLE) else Verdict.RELEASE
+    if step is _ENDED:  # even if its lease was lost: where it waits again, it must not run again
+        return Verdict.SET_ASIDE if outcome in _NO_TASK else _RELEASE
     if cause is Cause.LEASE_LOST:
         return Verdict.DROP
     if cause is Cause.TIMED_OUT:

@@ -18,6 +18,7 @@ from ._describe import describe
 from ._lease import Lease
 from ._monitor import UNSAID, Monitor
 from ._options import Options
+from ._page import Outcome
 from ._prefetch import BatchBooks, BatchSource
 from ._wakeup import milliseconds
 from .logger import logger
@@ -26,6 +27,7 @@ from .logger import logger
 _ANSWERING = 0.5
 #: How long a child may take to begin with a batch before the others wait for somebody else, in seconds: it may be new.
 _STARTING = 1.0
+_FINISHED, _RELEASE = Outcome.FINISHED, Verdict.RELEASE  # see _attempt.py
 
 
 class BatchMonitor(Monitor):
@@ -67,7 +69,7 @@ class BatchMonitor(Monitor):
             raise
         if batch.answered and not child.closed:
             self._end_if_out_of_step(child)
-        self._children.ended()
+        self._children.ended(time.monotonic())
 
     @staticmethod
     def _prepare(child: Child, leases: List[Lease]) -> Batch:
@@ -130,20 +132,19 @@ class BatchMonitor(Monitor):
         ended: List[Tuple[Sent, str]] = []
         skipped: List[Sent] = []
         try:
-            message = child.reader.next()
-            while message is not None:
-                if message[:1] == _runner.TIMEOUT:
+            for message in child.reader.messages():
+                kind = message[:1]
+                if kind == _runner.TIMEOUT:
                     _runner.TIMEOUT_SECONDS.unpack(message[1:])
                     self._allow(batch)
-                elif not batch.agrees(message[:1] == SKIPPED):
+                elif not batch.agrees(kind == SKIPPED):
                     logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
                 else:
-                    kind, sent = message[:1], batch.answer()
+                    sent = batch.answer()
                     if sent is not None and kind == SKIPPED:
                         skipped.append(sent)
                     elif sent is not None:
                         ended.append((sent, message[1:].decode('utf-8', 'replace')))
-                message = child.reader.next()
         except (IndexError, ValueError, struct.error) as error:
             self._end_scribbler(child, error)
         if not ended and not skipped:
@@ -159,6 +160,8 @@ class BatchMonitor(Monitor):
         slot, attempt = sent.slot, batch.attempt
         if attempt is not None and attempt.signalled:  # of this one: no other was with the child
             self._conclude(child, slot, sent.lease, attempt, report)
+        elif not report and slot.outcome is _FINISHED:  # most of them
+            self._books.ended(Done(sent.lease, _RELEASE, '', child, slot), seconds)
         else:
             verdict = self._judge(slot, None)
             reason, record = _runner.parse_ending(report)

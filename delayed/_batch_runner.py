@@ -46,6 +46,7 @@ class BatchRunner(Runner):
             if (job.reason or job.record) and not self._flush():
                 break
             job = self._next()
+        self._orphan.disarm()
         self._orphan.settle(self._jobs)
 
     def _next(self) -> Optional[Job]:
@@ -59,6 +60,7 @@ class BatchRunner(Runner):
 
     def _read(self) -> bool:
         """Blocks until there is a message, and takes all that have come."""
+        self._orphan.disarm()
         payload = self._reader.receive()
         if payload is None:
             return False
@@ -82,4 +84,15 @@ class BatchRunner(Runner):
 
     def _report(self, message: bytes) -> bool:
         answers, self._answers = self._answers, []
-        return self._report_all([*answers, message] if message else answers)
+        if message:
+            answers.append(message)
+        if len(answers) == 1:
+            return super()._report(answers[0])
+        try:
+            self._check_pipes()
+            self._writer.send_all(answers)
+        except BrokenPipeError:
+            return False
+        except OSError:
+            self._abandon()
+        return True

@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Deque, NamedTuple, Optional, Sequence
+from typing import Callable, Deque, List, NamedTuple, Optional
 
 from ._attempt import Verdict
 from ._child import Child
@@ -15,7 +15,7 @@ from ._lease import Lease
 from ._outage import Outage
 from ._page import Slot
 from ._redis import Unavailable
-from ._source import Landing, Source
+from ._source import Source
 from ._stop import Stop
 from .logger import logger
 
@@ -25,6 +25,9 @@ SLOW = 0.02
 _RAPID = 0.001
 #: Where sweeps are so far apart, in seconds, to wait for a task for a second does not matter.
 _UNHURRIED = 2.5
+
+
+_RELEASE, _HAND_BACK = Verdict.RELEASE, Verdict.HAND_BACK  # see _attempt.py
 
 
 class Done(NamedTuple):
@@ -40,14 +43,7 @@ class Done(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether there is no more to tell of it than that it has ended."""
-        return self.verdict is Verdict.RELEASE and not self.record
-
-
-class _Flight(NamedTuple):
-    """A call under way, which tells of these ends and takes what is next."""
-
-    done: Sequence[Done]
-    land: Landing
+        return self.verdict is _RELEASE and not self.record
 
 
 @dataclass
@@ -84,8 +80,8 @@ class Books:
         self._unsettled: Deque[Done] = deque()
         #: The next tasks.
         self._hand: Deque[Lease] = deque()
-        #: A call that is not answered yet; it takes what comes behind those.
-        self._flight: Optional[_Flight] = None
+        #: What a call tells that is under way; it takes what comes behind those. `None`: there is none.
+        self._flight: Optional[List[Done]] = None
         #: How many ends of tasks can be told by the call that takes the next.
         self._most_joined = 1
         self._probed = False
@@ -94,7 +90,7 @@ class Books:
     @property
     def balanced(self) -> bool:
         """Whether Redis knows all, and nothing is held."""
-        return not (self._unsettled or self._hand or self._flight)
+        return not self._unsettled and not self._hand and self._flight is None
 
     @property
     def brisk(self) -> bool:
@@ -114,7 +110,7 @@ class Books:
     def next(self) -> Optional[Lease]:
         """Tells Redis all and returns the next task; `None`: there is none, Redis is away, or the worker is to stop."""
         for done in self._unsettled:
-            if done.verdict is Verdict.HAND_BACK:
+            if done.verdict is _HAND_BACK:
                 self._put_back()  # it was enqueued behind those, and is to stay there
                 break
         if not self._hand:
@@ -172,7 +168,7 @@ class Books:
         moments = [lease.due]
         if self._sweep_interval is not None:
             moments.append(self._sweep_at)
-        if self._hand or self._flight:
+        if self._hand or self._flight is not None:
             moments.append(began + SLOW)
         if self._unsettled:
             moments.append(self._retry_at)
@@ -254,9 +250,9 @@ class Books:
     def _take_off(self, begun: Optional[Lease], ahead: bool) -> None:
         """Begins a call that tells of what is untold and takes what is next. `_land` is to be called before another."""
         done = [*self._unsettled]
-        land = self._source.advance([each.lease for each in done], begun, ahead, self._next_size())
+        self._source.advance([each.lease for each in done], begun, ahead, self._next_size())
         self._unsettled.clear()
-        self._flight = _Flight(done, land)
+        self._flight = done
 
     def _next_size(self) -> int:
         """How many tasks to take at once."""
@@ -264,15 +260,15 @@ class Books:
 
     def _land(self) -> None:
         """Waits for the reply to the call under way, if there is one."""
-        flight, self._flight = self._flight, None
-        if flight is None:
+        done, self._flight = self._flight, None
+        if done is None:
             return
         try:
-            held, leases = flight.land()
+            held, leases = self._source.advanced()
         except BaseException:
-            self._unsettled.extendleft(reversed(flight.done))
+            self._unsettled.extendleft(reversed(done))
             raise
-        for each, was_held in zip(flight.done, held):
+        for each, was_held in zip(done, held):
             self._settled(each, was_held)
         self._hand.extend(leases)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Iterable, Optional
+from typing import Iterable, List, Optional
 
 from . import constants
 
@@ -69,18 +69,31 @@ class Reader:
         return bool(data)
 
     def next(self) -> Optional[bytes]:
-        """The next whole message among what was read, or `None`. Raises `ValueError` if it claims to be too long."""
+        """The next whole message among what was read, or `None`."""
         received = self._received
         if len(received) < _LENGTH.size:
             return None
         end = _LENGTH.size + _LENGTH.unpack_from(received)[0]
-        if self._most is not None and end > self._most:
-            raise ValueError('a message of %d bytes' % end)
         if len(received) < end:
             return None
         message = bytes(memoryview(received)[_LENGTH.size:end])
         del received[:end]
         return message
+
+    def messages(self) -> List[bytes]:
+        """The whole messages among what was read. Raises `ValueError` if the first claims to be too long."""
+        received, start = self._received, 0
+        found: List[bytes] = []
+        while len(received) >= start + _LENGTH.size:
+            end = start + _LENGTH.size + _LENGTH.unpack_from(received, start)[0]
+            if self._most is not None and end - start > self._most and not found:
+                raise ValueError('a message of %d bytes' % (end - start))
+            if len(received) < end or (self._most is not None and end - start > self._most):
+                break
+            found.append(bytes(received[start + _LENGTH.size:end]))
+            start = end
+        del received[:start]
+        return found
 
     @property
     def holds_part(self) -> bool:

@@ -60,11 +60,12 @@ class Children:
         while len(self._spares) > 1:
             self._let_go(self._spares.pop())
 
-    def ended(self) -> None:
-        """The current child reported its task's end. If that was its last task it stays until Redis knows of it."""
-        self._heard_at = time.monotonic()
-        if self._current is not None and (self._is_through(self._current) or self._current.page.leaving):
-            self._parting.append(self._current)
+    def ended(self, now: float) -> None:
+        """The current child reported its task's end at that moment (monotonic). If that was its last task it stays
+        until Redis knows of it."""
+        self._heard_at, current = now, self._current
+        if current is not None and (current.page.leaving or self._is_through(current)):
+            self._parting.append(current)
             self._current = None
             self._note_pid(None)
 

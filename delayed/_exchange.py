@@ -58,8 +58,10 @@ def _replies(connection: Any, count: int) -> List[Any]:
 def _send(connection: Any, request: Request) -> None:
     """A large request goes in chunks, for the client's timeout holds for all that is sent at once: on a slow network a
     payload of some megabytes would never get through."""
-    if sum(map(len, request)) <= LARGE:  # at once, or Redis might read each piece by itself
-        connection.send_packed_command(request if len(request) == 1 else [b''.join(request)])
+    if len(request) == 1 and len(request[0]) <= LARGE:
+        connection.send_packed_command(request)
+    elif sum(map(len, request)) <= LARGE:  # at once, or Redis might read each piece by itself
+        connection.send_packed_command([b''.join(request)])
     else:
         views = [memoryview(piece) for piece in request]
         connection.send_packed_command(

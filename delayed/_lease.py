@@ -13,6 +13,13 @@ _MOST_TOKENS = 6  # of those proposed and not answered; more than one takes an o
 class Lease:
     """`seconds`: how long each renewal lasts; `None`: the full allowance, never renewed."""
 
+    #: From which queue, where a worker has several.
+    queue = 0
+    #: Whether Redis thinks that it was taken ahead, and has not begun.
+    ahead = False
+    _proposal: Optional[bytes] = None
+    _server: Optional[Tuple[float, float]] = None  # its time (Unix ms) at a moment, if it has told that itself
+
     def __init__(self, payload: bytes, tokens: Tuple[bytes, ...], seconds: Optional[float], holder: str, now: float,
                  task: Optional[Task] = None) -> None:
         self.payload = payload
@@ -23,15 +30,9 @@ class Lease:
         self.holder = holder
         #: The `Task` that an overridden `Queue.dequeue` returned; what its other methods are called with.
         self.task = task
-        self._proposal: Optional[bytes] = None
-        #: From which queue, where a worker has several.
-        self.queue = 0
-        #: Whether Redis thinks that it was taken ahead, and has not begun.
-        self.ahead = False
         #: When to renew next.
         self.due = math.inf if seconds is None else now + seconds / 3
         self._taken_at = now
-        self._server: Optional[Tuple[float, float]] = None  # its time (Unix ms) at a moment, if it has told that itself
 
     def propose(self, now: float, seconds: float) -> bytes:
         """Returns the token to renew with for `seconds` from now. From now on it counts as possibly ours, whether or

@@ -43,8 +43,8 @@ class Taken(NamedTuple):
     queue: int = 0  # which, where a worker has several
 
 
-#: What waits for the reply to a call that releases tasks and takes others: whether each was held, and those taken.
-Advance = Callable[[], Tuple[Sequence[bool], Sequence[Taken]]]
+#: Whether each of the tasks that were to be released was still held, and those taken.
+Advance = Tuple[Sequence[bool], Sequence[Taken]]
 
 
 class Lost(NamedTuple):
@@ -69,6 +69,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         keys = self.keys
+        self._lease_words: Dict[Tuple[str, Optional[float]], Tuple[bytes, ...]] = {}  # encoded once
         self._enqueue_keys: Dict[str, Tuple[str, ...]] = {}  # of each producer
         self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
 
@@ -128,42 +129,44 @@ class Ledger:
         return Taken(*reply) if reply else None
 
     def _lease_args(self, mode: str, lease_ms: Optional[float], holder: str) -> Tuple[Any, ...]:
-        return (mode, '' if lease_ms is None else lease_ms, self.default_allowance_ms, holder)
+        words = self._lease_words.get((mode, lease_ms))
+        if words is None:
+            texts = mode, '' if lease_ms is None else str(lease_ms), str(self.default_allowance_ms)
+            words = self._lease_words[mode, lease_ms] = tuple(text.encode() for text in texts)
+        return (*words, holder)
 
     def release(self, payload: bytes, tokens: Tokens) -> bool:
         """Forgets a task. `False` if it has become another's. Without tokens: by payload alone."""
         return bool(self.caller.script(_scripts.RELEASE, self._store, (payload, b' '.join(tokens))))
 
     def advance(self, payload: bytes, tokens: Tokens, begun: Tuple[bytes, str], mode: str,
-                lease_ms: Optional[float], holder: str) -> Advance:
+                lease_ms: Optional[float], holder: str) -> None:
         """Releases one task (none: an empty payload) and takes the next, in one round trip. `begun`: token and
-        holder of a task that was taken ahead and has begun now; empty: none has. Returns what waits for the reply; see
-        `Caller.begin_script`."""
-        finish = self.caller.begin_script(_scripts.ADVANCE, self._store, (
+        holder of a task that was taken ahead and has begun now; empty: none has. `advanced` is to be called next, for
+        the reply; see `Caller.begin_script`."""
+        self.caller.begin_script(_scripts.ADVANCE, self._store, (
             payload, b' '.join(tokens), *begun, *self._lease_args(mode, lease_ms, holder)))
 
-        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
-            reply = finish()
-            return (reply[0] != 0,), (Taken(reply[1], reply[2]),) if len(reply) > 1 else ()
-
-        return wait
+    def advanced(self) -> Advance:
+        """Waits for the reply to `advance`."""
+        reply = self.caller.end_script()
+        return (reply[0] != 0,), (Taken(reply[1], reply[2]),) if len(reply) > 1 else ()
 
     def is_dequeued(self, payload: bytes) -> bool:
         return self.caller.command('ZSCORE', self.keys.dequeued, payload) is not None
 
     def advance_many(self, done: Sequence[Tuple[bytes, Tokens]], begun: Tuple[bytes, str], lease_ms: float,
-                     holder: str, most: int) -> Advance:
+                     holder: str, most: int) -> None:
         """The same for several tasks: releases those in `done`, takes up to `most`. Those that were taken share the
-        holder."""
+        holder. `advanced_many` is to be called next."""
         ends = [part for payload, tokens in done for part in (payload, b' '.join(tokens))]
-        finish = self.caller.begin_script(_scripts.ADVANCE_MANY, self._store, (
+        self.caller.begin_script(_scripts.ADVANCE_MANY, self._store, (
             *begun, lease_ms, self.default_allowance_ms, holder, most, _TAKEN_BYTES, *ends))
 
-        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
-            released, *taken = finish()
-            return [digit != ord('0') for digit in released], [Taken(*pair) for pair in zip(taken[::2], taken[1::2])]
-
-        return wait
+    def advanced_many(self) -> Advance:
+        """Waits for the reply to `advance_many`."""
+        released, *taken = self.caller.end_script()
+        return [digit != ord('0') for digit in released], [Taken(*pair) for pair in zip(taken[::2], taken[1::2])]
 
     def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
         """Puts a dequeued task back at the `back` or the `front`. `False` if it was not dequeued, or is another's."""

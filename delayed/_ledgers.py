@@ -17,6 +17,7 @@ class Ledgers:
     def __init__(self, ledgers: Sequence[Ledger], caller: Caller) -> None:
         self._ledgers = ledgers
         self._caller = caller
+        self._order: Sequence[int] = ()  # that of the last call
 
     def wait(self, order: Sequence[int], seconds: float) -> Optional[int]:
         """Waits up to `seconds` for a notification in any queue and pops it. Returns in which."""
@@ -25,11 +26,11 @@ class Ledgers:
         return None if popped is None else order[popped]
 
     def advance(self, done: Optional[Tuple[int, bytes, Tokens]], begun: Optional[Tuple[int, bytes, str]],
-                order: Sequence[int], mode: str, lease_ms: Optional[float], holder: str) -> Advance:
+                order: Sequence[int], mode: str, lease_ms: Optional[float], holder: str) -> None:
         """Releases one task and takes the next from the first queue that has one, in one round trip.
 
         done: its queue, payload and tokens. begun: queue, token and holder of a task that was taken ahead and has
-        begun now. The rest is as in `Ledger.take`. Returns what waits for the reply; see `Caller.begin_script`.
+        begun now. The rest is as in `Ledger.take`. `advanced` is to be called next, for the reply.
         """
         queue, payload, tokens = done or (0, b'', ())
         begun_in, begun_token, begun_holder = begun or (0, b'', '')
@@ -40,13 +41,13 @@ class Ledgers:
         for each in order:
             keys += _store(self._ledgers[each].keys)
             args.append(self._ledgers[each].default_allowance_ms)
-        finish = self._caller.begin_script(_scripts.ADVANCE_ANY, tuple(keys), args)
+        self._order = order
+        self._caller.begin_script(_scripts.ADVANCE_ANY, tuple(keys), args)
 
-        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
-            reply = finish()
-            return (reply[0] != 0,), (Taken(reply[2], reply[3], order[reply[1] - 1]),) if len(reply) > 1 else ()
-
-        return wait
+    def advanced(self) -> Advance:
+        """Waits for the reply to `advance`."""
+        reply = self._caller.end_script()
+        return (reply[0] != 0,), (Taken(reply[2], reply[3], self._order[reply[1] - 1]),) if len(reply) > 1 else ()
 
 
 def _store(keys: QueueKeys) -> Tuple[str, ...]:

@@ -6,9 +6,7 @@ signals, the child's reports and death, and the next deadline; it never polls.
 
 from __future__ import annotations
 
-import gc
 import math
-import os
 import select
 import signal
 import struct
@@ -17,21 +15,19 @@ from typing import Callable, Optional, Type
 
 from . import _backoff, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed
-from ._blackbox import BlackBox, Recorder, name_of_worker
+from ._blackbox import BlackBox
 from ._books import SLOW, Books, Done
-from ._child import Child, Exit, Life, signal_name
+from ._child import Child, Exit, signal_name
 from ._children import Children
 from ._describe import describe
 from ._lease import Lease
-from ._limits import Limiter
+from ._life import lives_of
 from ._options import Options
-from ._orphan import Orphan
-from ._page import Page, Slot, Step
-from ._shield import Shield, SignalMask
+from ._page import Slot, Step
+from ._shield import Shield
 from ._source import Source
-from ._stacks import StackFile
 from ._stop import Stop
-from ._terms import provisional_timeout_of, terms_of
+from ._terms import provisional_timeout_of
 from ._trust import read_safely
 from ._wakeup import Wakeup, milliseconds
 from .errors import TaskExited
@@ -44,6 +40,7 @@ UNSAID = 'its process ended before it could say why'
 _HAND_BACK_GRACE = 0.3
 #: Without a descriptor that tells of a child's death, it is asked so often, in seconds.
 _BLIND_INTERVAL = 0.5
+_ENDED, _HAND_BACK = Step.ENDED, Verdict.HAND_BACK  # see _attempt.py
 
 
 class Monitor:
@@ -58,11 +55,10 @@ class Monitor:
         self._options = options
         self._wakeup = wakeup
         self._stop = stop
-        self._shield = shield
-        self._pid = os.getpid()
-        self._children = Children(self._prepare_life, options.max_tasks, max(options.kill_timeout, 1.0), note_pid,
-                                  self._slots)
+        self._children = Children(lives_of(self._runner, source, options, shield), options.max_tasks,
+                                  max(options.kill_timeout, 1.0), note_pid, self._slots)
         self._books = self._open_books()
+        self._provisional_timeouts = [provisional_timeout_of(queue) for queue in options.queues]
         self._black_box = BlackBox(options.queues, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = self._told_of_delay = False
@@ -100,27 +96,6 @@ class Monitor:
             logger.warning('stopping when Redis is back, for it does not know how the last task ended; a second signal '
                            'stops now, and that task may run again')
 
-    def _prepare_life(self, page: Page, stacks: StackFile, tasks_fd: int, results_fd: int) -> Life:
-        """What a child will do. All that can be made before the fork is made here: in the child, each new thing costs
-        pages of memory, which is what a short life costs most of."""
-        options, shield, forget = self._options, self._shield, self._source.forgetter()
-        terms = terms_of(options.queues)
-        recorder = Recorder(page, terms, name_of_worker(self._pid), options.limits)
-        orphan = Orphan(page, self._pid, self._source.reopened, options.kill_timeout, terms,
-                        recorder.before(options.handlers.failed), shield.alarm, options.keep_failed)
-        runner = self._runner(page, tasks_fd, results_fd, options.handlers, orphan, terms, options.max_tasks,
-                              options.max_rss, recorder)
-
-        def live(mask: SignalMask) -> None:
-            stacks.install()
-            shield.rise(page, mask - {stacks.signum}, orphan.on_death)
-            orphan.watch()
-            gc.freeze()  # or its first look for garbage would write to every page that it shares with its monitor
-            forget()
-            runner.run(Limiter(options.limits, stacks.fd) if options.limits.any else None)
-
-        return live
-
     def _attempt(self, lease: Lease) -> None:
         """Has a child run the task, and notes what is to become of it."""
         try:
@@ -146,7 +121,7 @@ class Monitor:
 
     def _begin(self, lease: Lease) -> Attempt:
         options = self._options
-        return Attempt(time.monotonic(), provisional_timeout_of(options.queues[lease.queue]), options.kill_timeout)
+        return Attempt(time.monotonic(), self._provisional_timeouts[lease.queue], options.kill_timeout)
 
     def _conclude(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, report: Optional[str]) -> None:
         """Notes how the task ended, or its child, which is dead or to be killed if there is no report."""
@@ -159,13 +134,14 @@ class Monitor:
         reason, record = _runner.parse_ending(report) if report else (UNSAID, '')
         if outcome is not None and outcome.kind is not Kind.FINISHED and not record:
             reason, record = 'it ' + outcome.what, outcome.to_json()
-        self._books.ended(Done(lease, verdict, reason, child, slot, record), time.monotonic() - attempt.began)
+        now = time.monotonic()
+        self._books.ended(Done(lease, verdict, reason, child, slot, record), now - attempt.began)
         if exited is None:
             self._end_if_out_of_step(child)
-        self._children.ended()
+        self._children.ended(now)
         if exited is not None and outcome is not None:
             self._mourn(child, slot.step, lease, verdict, exited, outcome)
-        if verdict is Verdict.HAND_BACK and attempt.cause is None:
+        if verdict is _HAND_BACK and attempt.cause is None:
             self._pause()
         else:
             self._unbegun = 0
@@ -231,16 +207,14 @@ class Monitor:
         self._fill(child, poll)
         report = None
         try:
-            message = child.reader.next()
-            while message is not None:
+            for message in child.reader.messages():
                 if message[:1] != _runner.ENDED:
                     _runner.TIMEOUT_SECONDS.unpack(message[1:])
                     self._allow_own_timeout(slot, attempt)
-                elif slot.step is Step.ENDED:
+                elif slot.step is _ENDED:
                     report = message[1:].decode('utf-8', 'replace')
                 else:  # of this task or one before; the page has the truth
                     logger.error('a task of child %d wrote an end into our pipe that is none', child.pid)
-                message = child.reader.next()
         except (ValueError, struct.error) as error:
             self._end_scribbler(child, error)
             return None

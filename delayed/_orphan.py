@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from . import _backoff
 from ._attempt import Verdict, judge, keep_failed
@@ -30,6 +30,7 @@ _PR_SET_PDEATHSIG = 1
 _prctl: Any = ctypes.CDLL(None).prctl if DEATH_SIGNAL is not None else None
 #: Timers and sleeps cannot be set for much longer, in seconds (some 31 years).
 _LONGEST_TIMER = 1e9
+_MANY_TIMES = 100  # that are kept at hand
 #: How long an orphan tries to tell Redis that its task is done, in seconds.
 _SETTLE_SECONDS = 60.0
 
@@ -66,6 +67,7 @@ class Orphan:
         self._running: Optional[Tuple[Job, Task, float]] = None  # with its deadline (monotonic)
         #: What came in a batch and has not begun; whoever takes one out has it.
         self.waiting: Deque[Job] = deque()
+        self._times: Dict[Tuple[int, float], Tuple[float, float]] = {}
         self._pid = 0
         self._alarm = alarm
         self._keep_failed = keep_failed
@@ -85,15 +87,27 @@ class Orphan:
         """A task begins; `jobs` has it and those before it of whose end Redis may not know. Should the monitor die
         while the task holds the interpreter in C, where no handler runs, the kernel ends this process in the end: by
         SIGALRM, whose default action needs no interpreter."""
-        self._jobs, self._running = jobs, (job, task, time.monotonic() + min(timeout, _LONGEST_TIMER))
+        queue = job.slot.queue
+        lasts, ends = self._times.get((queue, timeout)) or self._times_for(queue, timeout)
+        self._jobs, self._running = jobs, (job, task, time.monotonic() + lasts)
         if self._alarm:
-            grace = max(1.0, min(5.0, self._terms[job.slot.queue].requeue_timeout / 2))
-            signal.setitimer(signal.ITIMER_REAL, min(timeout + self._kill_timeout + grace, _LONGEST_TIMER))
+            signal.setitimer(signal.ITIMER_REAL, ends)
         if self.alone:
             _thread.start_new_thread(self._live_on, ())
 
+    def _times_for(self, queue: int, timeout: float) -> Tuple[float, float]:
+        """For how many seconds such a task may run, and after how many the kernel ends its process."""
+        grace = max(1.0, min(5.0, self._terms[queue].requeue_timeout / 2))
+        times = min(timeout, _LONGEST_TIMER), min(timeout + self._kill_timeout + grace, _LONGEST_TIMER)
+        if len(self._times) < _MANY_TIMES:
+            self._times[queue, timeout] = times
+        return times
+
     def unguard(self) -> None:
+        """It has ended. `disarm` is to be called unless another begins at once."""
         self._running = None
+
+    def disarm(self) -> None:
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
 

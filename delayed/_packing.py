@@ -27,32 +27,49 @@ class Packer:
     def __init__(self, conn: Any) -> None:
         encoder = conn.connection_pool.get_encoder()
         self._encoding, self._errors = encoder.encoding, encoder.encoding_errors
-        self._heads: Dict[Tuple[str, Sequence[str]], bytes] = {}
+        self._heads: Dict[Tuple[str, Sequence[str], int], bytes] = {}
 
     def command(self, words: Sequence[Argument]) -> Request:
         first, *rest = self._packed(words)
         return [b'*%d\r\n%b' % (len(words), first), *rest]
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Request:
-        head = self._heads.get((script.sha, keys))
+        key = script.sha, keys, len(args)
+        head = self._heads.get(key)
         if head is None:
-            head = b''.join(self._packed(('EVALSHA', script.sha, len(keys), *keys)))
+            words: Sequence[Argument] = ('EVALSHA', script.sha, len(keys), *keys)
+            head = b'*%d\r\n%b' % (len(words) + len(args), b''.join(self._packed(words)))
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
-            self._heads[script.sha, keys] = head
-        first, *rest = self._packed(args)
-        return [b'*%d\r\n%b%b' % (3 + len(keys) + len(args), head, first), *rest]
+            self._heads[key] = head
+        pieces = self._packed(args)
+        pieces[0] = head + pieces[0]
+        return pieces
 
     def _packed(self, words: Sequence[Argument]) -> Request:
-        pieces, parts = [], []
+        sized: List[Any] = []  # the length of each word, and the word: in one list, for this is the hottest loop of all
+        most = 0
         for word in words:
             if not isinstance(word, bytes):
                 word = (word if isinstance(word, str) else str(word)).encode(self._encoding, self._errors)
-            if len(word) < LARGE:
-                parts.append(b'$%d\r\n%b\r\n' % (len(word), word))
-            else:
-                parts.append(b'$%d\r\n' % len(word))
-                pieces += [b''.join(parts), word]
-                parts = [b'\r\n']
-        pieces.append(b''.join(parts))
-        return pieces
+            size = len(word)
+            if size > most:
+                most = size
+            sized.append(size)
+            sized.append(word)
+        if most < LARGE:
+            return [b'$%d\r\n%b\r\n' * len(words) % tuple(sized)]
+        return _in_pieces(sized[1::2])
+
+
+def _in_pieces(words: Sequence[bytes]) -> Request:
+    pieces, parts = [], []
+    for word in words:
+        if len(word) < LARGE:
+            parts.append(b'$%d\r\n%b\r\n' % (len(word), word))
+        else:
+            parts.append(b'$%d\r\n' % len(word))
+            pieces += [b''.join(parts), word]
+            parts = [b'\r\n']
+    pieces.append(b''.join(parts))
+    return pieces

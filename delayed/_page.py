@@ -42,6 +42,7 @@ class Outcome(enum.IntEnum):
     NOT_LOADABLE = 4  # its function cannot be imported
 
 
+_IDLE, _NONE = int(Step.IDLE), int(Outcome.NONE)
 #: By their bytes. Another one is there only if a task has written where it should not: then it has begun, and failed.
 _STEPS: Tuple[Step, ...] = (*Step, *[Step.READ] * (256 - len(Step)))
 _OUTCOMES: Tuple[Outcome, ...] = (*Outcome, *[Outcome.FAILED] * (256 - len(Outcome)))
@@ -67,7 +68,7 @@ class Slot:
 
     def prepare(self, tokens: Tuple[bytes, ...], queue: int = 0) -> None:
         """By the monitor: a new task of this queue is about to be sent."""
-        _HEAD.pack_into(self._memory, self._start, Step.IDLE, Outcome.NONE, False, 0, queue, -1.0)
+        _HEAD.pack_into(self._memory, self._start, _IDLE, _NONE, False, 0, queue, -1.0)
         self._write_tokens(0, tokens)
 
     @property

@@ -156,13 +156,15 @@ class PooledCaller(_PackingCaller):
 class HeldCaller(_PackingCaller):
     """Calls through one connection of its own, which never repeats a call and does not wait long. For one thread."""
 
+    overlaps = True
+
     def __init__(self, conn: Any, packer: Packer) -> None:
         super().__init__(conn, packer)
         pool = conn.connection_pool
         self._connection = pool.connection_class(**pool.connection_kwargs)
         self._whole_seconds = False
         self._is_open = False  # for sure: the last call was answered
-        self._is_owed = False  # a reply that was not read
+        self._owed: Optional[Tuple[Script, Sequence[str], Sequence[Argument]]] = None  # whose reply was not read
         # Set here, since the Unix sockets of redis-py before 4.6 do not take all of them as arguments.
         self._connection.retry = Retry(NoBackoff(), 0)
         for name in ('socket_timeout', 'socket_connect_timeout'):
@@ -176,26 +178,25 @@ class HeldCaller(_PackingCaller):
 
     def _may_send(self) -> bool:
         """Whether the connection is known to be open. Until the call that comes is answered, nothing is known."""
-        if self._is_owed:
-            self._is_owed = self._is_open = False
+        if self._owed is not None:
+            self._owed, self._is_open = None, False
             self._connection.disconnect()  # that reply must not answer the next call
         was_open, self._is_open = self._is_open, False
         return was_open
 
-    def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Callable[[], Any]:
+    def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> None:
         begin(self._connection, self._packer.script(script, keys, args), self._may_send())
-        self._is_owed = True
-        return lambda: self._finish_script(script, keys, args)
+        self._owed = script, keys, args
 
-    def _finish_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        assert self._is_owed, 'another call was made meanwhile'
-        self._is_owed = False
+    def end_script(self) -> Any:
+        owed, self._owed = self._owed, None
+        assert owed is not None, 'another call was made meanwhile'
         try:
             reply = finish(self._connection)
         except NoScriptError:
-            return self.script(script, keys, args, repeat=False)
+            return self.script(*owed, repeat=False)
         except ResponseError as error:
-            raise explained(error, script) from None
+            raise explained(error, owed[0]) from None
         self._is_open = True
         return reply
 
@@ -254,7 +255,7 @@ class HeldCaller(_PackingCaller):
         return timeout
 
     def let_go(self) -> None:
-        self._is_open = self._is_owed = False
+        self._is_open, self._owed = False, None
         self._connection.disconnect()
 
     def forgetter(self) -> Callable[[], None]:

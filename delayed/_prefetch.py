@@ -10,7 +10,7 @@ from ._child import Child
 from ._lease import Lease
 from ._ledger import Advance
 from ._redis import Unavailable
-from ._source import AHEAD, Landing, Source
+from ._source import AHEAD, Source
 from ._stop import Stop
 from .logger import logger
 
@@ -24,14 +24,17 @@ class BatchSource(Source):
     """Takes and releases several tasks at a time. Its leases are renewed."""
 
     def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
-                most: int = 1) -> Landing:
+                most: int = 1) -> None:
         """All but a single one that is to begin at once count as taken ahead."""
-        return super().advance(done, begun, ahead or most > 1, most)
+        super().advance(done, begun, ahead or most > 1, most)
 
-    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> Advance:
+    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> None:
         assert self._lease_ms is not None
-        return self._ledger.advance_many(
+        self._ledger.advance_many(
             [(lease.payload, lease.tokens) for lease in done], self._mark(begun), self._lease_ms, holder, most)
+
+    def _end_advance(self) -> Advance:
+        return self._ledger.advanced_many()
 
     def _find_unanswered(self) -> Optional[Lease]:
         found = super()._find_unanswered()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from typing import Deque, Dict, Sequence, Tuple
+from typing import Deque, Sequence, Tuple
 
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -25,13 +25,13 @@ class Presence:
         self._numbers = {queue: number for number, queue in enumerate(queues)}
         self._began = time.monotonic()
         self._last: Deque[Tuple[str, float]] = deque(maxlen=_MOST_TASKS)
-        self._taken: Dict[int, int] = {}  # of each queue, since it was told of
+        self._taken = [0] * len(queues)  # of each queue, since it was told of
         self._told = self._refused = self._muted = False
 
     def took(self, holder: str, at: float, queue: int = 0) -> None:
         """The worker took a task of that queue at that moment (monotonic), as this holder."""
         self._last.append((holder, at))
-        self._taken[queue] = self._taken.get(queue, 0) + 1
+        self._taken[queue] += 1
 
     def tell(self, ledger: Ledger, lease: float) -> None:
         """Tells in one of the queues. lease: seconds; a worker that does not tell for so long may be dead. Raises what
@@ -42,7 +42,7 @@ class Presence:
         tasks = {holder.rpartition(':')[2]: round(now - at, 3) for holder, at in self._last}
         facts = json.dumps({'up': round(now - self._began, 3), 'tasks': tasks})
         try:
-            ledger.announce(self._name, facts, lease * 1000, not self._told, self._taken.get(queue, 0))
+            ledger.announce(self._name, facts, lease * 1000, not self._told, self._taken[queue])
             self._told, self._taken[queue] = True, 0
         except ResponseError as error:  # a full server, or a user who may not touch these keys
             self._refused = True

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 from redis.exceptions import RedisError
 
 from ._attempt import Verdict
 from ._lease import Lease
 from ._redis import Caller
-from ._source import Landing, Source
+from ._source import Source
 from .logger import logger
 from .queue import Queue
 from .task import Task
@@ -49,9 +49,11 @@ class QueueSource(Source):
         return False
 
     def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
-                most: int = 1) -> Landing:
-        held = [self.settle(lease, Verdict.RELEASE) for lease in done]
-        return lambda: (held, ())
+                most: int = 1) -> None:
+        self._held = [self.settle(lease, Verdict.RELEASE) for lease in done]
+
+    def advanced(self) -> Tuple[Sequence[bool], Sequence[Lease]]:
+        return self._held, ()
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         try:

@@ -68,6 +68,9 @@ def _place(conn: Any) -> Tuple[Any, ...]:
 class Caller:
     """Calls through any client. Repeats a call as the client does, so every call must bear that."""
 
+    #: Whether `begin_script` leaves the time until the reply to whoever calls it.
+    overlaps = False
+
     def __init__(self, conn: Any) -> None:
         self._conn = conn
 
@@ -88,16 +91,14 @@ class Caller:
                 raise explained(error, script) from None
         raise AssertionError('Redis does not know a script that came along')
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether `begin_script` leaves the time until the reply to its caller."""
-        return type(self).begin_script is not Caller.begin_script
+    def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> None:
+        """Sends a call, which is not repeated. `end_script` is to be called before the next call, or its reply is lost.
+        Unless this caller `overlaps`, the call is made at once."""
+        self._reply = self.script(script, keys, args, repeat=False)
 
-    def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Callable[[], Any]:
-        """Sends a call, which is not repeated. Returns what reads its reply; to be called before the next call, or the
-        reply is lost. Where the client knows no such halves the call is made at once."""
-        reply = self.script(script, keys, args, repeat=False)
-        return lambda: reply
+    def end_script(self) -> Any:
+        """Waits for the reply."""
+        return self._reply
 
     def command(self, *args: Argument, repeat: bool = True) -> Any:
         """Sends a command. `repeat=False`: never twice, if the client allows that; else as often as it likes."""

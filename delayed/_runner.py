@@ -8,7 +8,7 @@ import os
 import struct
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, NoReturn, Optional, Sequence, Tuple
 
 from ._blackbox import Recorder
 from ._channel import Reader, Writer
@@ -88,6 +88,7 @@ class Runner:
             self._jobs.append(job)
             slot.step = Step.RECEIVED
             self._run_task(job)
+            self._orphan.disarm()
             self._page.leaving = number == self._max_tasks or self._is_too_large()
             if not self._report(ending(job)):
                 break
@@ -115,7 +116,8 @@ class Runner:
             job.record = record.to_json()
             logger.error('%s is set aside: %s', describe(job.payload), job.reason, extra=record.as_fields())
             return
-        self._leave_if_copy()
+        if os.getpid() != self._pid:
+            self._leave()
         job.slot.step = Step.READ
         timeout = task.timeout / 1000 if task.timeout else terms.timeout
         if timeout != terms.provisional_timeout:
@@ -135,7 +137,8 @@ class Runner:
             self._handlers.succeeded(task)
         else:
             self._handlers.failed(task, None, failure)
-        self._leave_if_copy()
+        if os.getpid() != self._pid:
+            self._leave()
         self._orphan.unguard()
 
     def _open(self, job: Job, trust: Trust) -> Task:
@@ -148,7 +151,8 @@ class Runner:
         """Calls the function; the page knows how it ended before any handler runs. Returns what it raised."""
         try:
             function = task.load()
-            self._leave_if_copy()
+            if os.getpid() != self._pid:
+                self._leave()
             trust.check_loaded(task, function)
         except BaseException as error:
             self._leave_if_copy(error)
@@ -173,7 +177,8 @@ class Runner:
             job.record = self._recorder.with_traceback(task.outcome, error).to_json()
             _log_failure(task, task.outcome)
             return type(error), error, error.__traceback__
-        self._leave_if_copy()
+        if os.getpid() != self._pid:
+            self._leave()
         self._end(job, Outcome.FINISHED)
         return None
 
@@ -183,32 +188,33 @@ class Runner:
         job.slot.outcome = outcome
         job.slot.step = Step.ENDED
 
-    def _leave_if_copy(self, error: Optional[BaseException] = None) -> None:
-        """A copy of this process that the task forked, and that came back from it, writes neither page nor pipe."""
+    def _leave_if_copy(self, error: BaseException) -> None:
         if os.getpid() != self._pid:
-            code = 0 if error is None else 1
-            if isinstance(error, SystemExit):
-                code = error.code if isinstance(error.code, int) else int(error.code is not None)
-            exit_now(code & 0xff)
+            self._leave(error)
+
+    @staticmethod
+    def _leave(error: Optional[BaseException] = None) -> NoReturn:
+        """A copy of this process that the task forked, and that came back from it, writes neither page nor pipe."""
+        code = 0 if error is None else 1
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        exit_now(code & 0xff)
 
     def _report(self, message: bytes) -> bool:
-        return self._report_all([message])
-
-    def _report_all(self, messages: List[bytes]) -> bool:
         """Tells the monitor. `False` if that is impossible: it is dead, or the task closed or reused our descriptors;
         then this process must end, and the page says the rest."""
         try:
-            if (_identity(self._reader.fd), _identity(self._writer.fd)) != self._pipes:
-                self._abandon()
-            if len(messages) == 1:
-                self._writer.send(messages[0])
-            else:
-                self._writer.send_all(messages)
+            self._check_pipes()
+            self._writer.send(message)
         except BrokenPipeError:
             return False
         except OSError:
             self._abandon()
         return True
+
+    def _check_pipes(self) -> None:
+        if _identity(self._writer.fd) != self._pipes[1] or _identity(self._reader.fd) != self._pipes[0]:
+            self._abandon()
 
     def _abandon(self) -> NoReturn:
         logger.error('a task closed the pipes of its process %d, which ends', self._pid)

@@ -33,8 +33,6 @@ _NOTHING: Tuple[bytes, Tuple[bytes, ...]] = b'', ()
 #: What the holder of a task begins with that was taken ahead; see dequeue.lua.
 AHEAD = '?'
 NotifyTokens = Callable[[], None]
-#: Waits for the reply to a call that told of ends: which tasks were still held, and those that it took.
-Landing = Callable[[], Tuple[Sequence[bool], Sequence['Lease']]]
 
 
 class Source:
@@ -46,10 +44,12 @@ class Source:
         self._caller = queue.ledger.caller
         self._ledger = queue.ledger
         self._lease = lease
+        self._lease_ms = None if lease is None else lease * 1000
         self._max_losses = max_losses
         self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
         self.presence = Presence(self._name, [queue.name])
         self._calls = 0
+        self._asked: Tuple[float, str, Optional[Lease]] = 0.0, '', None  # the last time: when, as whom, while that ran
         self._unanswered: List[Tuple[str, float]] = []  # holders of calls whose reply was lost, and since when
 
     @property
@@ -118,36 +118,39 @@ class Source:
 
     @property
     def overlaps(self) -> bool:
-        """Whether what `advance` returns is worth waiting with."""
+        """Whether there is time between `advance` and `advanced`."""
         return self._caller.overlaps
 
     def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
-                most: int = 1) -> Landing:
+                most: int = 1) -> None:
         """Releases a task, if there is one, and takes the next if one waits. `begun`: one that is running meanwhile.
-        `ahead`: what is taken is not to begin yet. `most`: how many to take, where that can be more than one. Returns
-        what waits for the reply; it is to be called before anything else is."""
-        asked, holder = time.monotonic(), self._new_holder(ahead)
+        `ahead`: what is taken is not to begin yet. `most`: how many to take, where that can be more than one. Before
+        anything else, `advanced` is to be called."""
+        self._asked = time.monotonic(), self._new_holder(ahead), begun
         try:
-            finish = self._begin_advance(done, begun, holder, most)
+            self._begin_advance(done, begun, self._asked[1], most)
         except BaseException:  # of a signal's handler, too
-            self._unanswered.append((holder, time.monotonic()))
+            self._unanswered.append((self._asked[1], time.monotonic()))
             raise
 
-        def land() -> Tuple[Sequence[bool], Sequence[Lease]]:
-            try:
-                released, taken = finish()
-            except BaseException:
-                self._unanswered.append((holder, time.monotonic()))
-                raise
-            if begun is not None:
-                begun.ahead = False
-            return released, [self._lease_of(each, holder, asked) for each in taken]
+    def advanced(self) -> Tuple[Sequence[bool], Sequence[Lease]]:
+        """Waits for the reply: which tasks were still held, and those that were taken."""
+        asked, holder, begun = self._asked
+        try:
+            held, taken = self._end_advance()
+        except BaseException:
+            self._unanswered.append((holder, time.monotonic()))
+            raise
+        if begun is not None:
+            begun.ahead = False
+        return held, [self._lease_of(each, holder, asked) for each in taken]
 
-        return land
-
-    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> Advance:
+    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> None:
         payload, tokens = (done[0].payload, done[0].tokens) if done else _NOTHING
-        return self._ledger.advance(payload, tokens, self._mark(begun), READY, self._lease_ms, holder)
+        self._ledger.advance(payload, tokens, self._mark(begun), READY, self._lease_ms, holder)
+
+    def _end_advance(self) -> Advance:
+        return self._ledger.advanced()
 
     @staticmethod
     def _mark(begun: Optional[Lease]) -> Tuple[bytes, str]:
@@ -199,10 +202,6 @@ class Source:
             logger.exception('requeue_lost of %r failed', self._queue)  # one of the user's own
             return 0
 
-    @property
-    def _lease_ms(self) -> Optional[float]:
-        return None if self._lease is None else self._lease * 1000
-
     def _new_holder(self, ahead: bool = False) -> str:
         self._calls += 1
         return '%s%s:%d' % (AHEAD if ahead else '', self._name, self._calls) if self._lease is not None else ''
@@ -229,8 +228,9 @@ class Source:
     def _lease_of(self, taken: Taken, holder: str, asked: float) -> Lease:
         """`asked`: when (monotonic) it was asked for. The lease is no younger, however late the reply was read."""
         self.presence.took(holder, asked, taken.queue)
-        lease = Lease(taken.payload, (taken.token,), self._lease, holder.lstrip(AHEAD), asked)
-        lease.ahead, lease.queue = holder.startswith(AHEAD), taken.queue
+        ahead = holder.startswith(AHEAD)
+        lease = Lease(taken.payload, (taken.token,), self._lease, holder[1:] if ahead else holder, asked)
+        lease.ahead, lease.queue = ahead, taken.queue
         return lease
 
     def _find_unanswered(self) -> Optional[Lease]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, List, Optional, Sequence, TypeVar
+from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
@@ -14,7 +14,7 @@ from ._ledger import ANYWAY, NOTIFIED, READY, Taken
 from ._outage import Outage
 from ._presence import Presence
 from ._redis import Caller, Unavailable, calling_all
-from ._source import Landing, Source
+from ._source import Source
 from ._source_group import SourceGroup
 from ._turns import Turns
 from ._wait_apart import Place, wait_apart
@@ -107,14 +107,20 @@ class SourceApart(SourceGroup):
         return lease
 
     def advance(self, done: Sequence[Lease], begun: Optional[Lease] = None, ahead: bool = False,
-                most: int = 1) -> Landing:
+                most: int = 1) -> None:
         order = self._turns.order()
+        held: Sequence[bool]
         if done and done[0].queue == order[0]:
-            held, leases = self._parts[order[0]].advance(done)()
+            part = self._parts[order[0]]
+            part.advance(done)
+            held, leases = part.advanced()
             lease = self._taken(leases[0] if leases else None) or self._first(READY, order[1:])
         else:
             held, lease = [self.settle(each, Verdict.RELEASE) for each in done], self._first(READY)
-        return lambda: (held, () if lease is None else (lease,))
+        self._result = held, () if lease is None else (lease,)
+
+    def advanced(self) -> Tuple[Sequence[bool], Sequence[Lease]]:
+        return self._result
 
     def sweep(self) -> int:
         return sum(self._try(part, part.sweep) or 0 for part in self._parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
 from ._attempt import Verdict
 from ._lease import Lease
@@ -69,28 +69,27 @@ class SourceGroup(Source):
     def _take_from(self, order: Sequence[int], mode: str) -> Optional[Lease]:
         asked, holder = time.monotonic(), self._new_holder()
         try:
-            _, taken = self._begin_in(order, mode, (), None, holder)()
+            self._begin_in(order, mode, (), None, holder)
+            _, taken = self._end_advance()
         except BaseException:  # of a signal's handler, too
             self._unanswered.append((holder, time.monotonic()))
             raise
         return self._lease_of(taken[0], holder, asked) if taken else None
 
-    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> Advance:
-        return self._begin_in(self._turns.order(), READY, done, begun, holder)
+    def _begin_advance(self, done: Sequence[Lease], begun: Optional[Lease], holder: str, most: int) -> None:
+        self._begin_in(self._turns.order(), READY, done, begun, holder)
 
     def _begin_in(self, order: Sequence[int], mode: str, done: Sequence[Lease], begun: Optional[Lease],
-                  holder: str) -> Advance:
+                  holder: str) -> None:
         released = (done[0].queue, done[0].payload, done[0].tokens) if done else None
         mark = (begun.queue, *self._mark(begun)) if begun is not None and begun.ahead else None
-        finish = self._ledgers.advance(released, mark, order, mode, self._lease_ms, holder)
+        self._ledgers.advance(released, mark, order, mode, self._lease_ms, holder)
 
-        def wait() -> Tuple[Sequence[bool], Sequence[Taken]]:
-            held, taken = finish()
-            for each in taken:
-                self._turns.took(each.queue)
-            return held, taken
-
-        return wait
+    def _end_advance(self) -> Advance:
+        held, taken = self._ledgers.advanced()
+        for each in taken:
+            self._turns.took(each.queue)
+        return held, taken
 
     def settle(self, lease: Lease, verdict: Verdict, reason: str = '', record: str = '') -> bool:
         held = self._members[lease.queue].settle(lease, verdict, reason, record)

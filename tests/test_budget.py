@@ -91,16 +91,16 @@ def drain(redis_server, queue):
 
 class TestInRedisATask:
     def test_costs_a_busy_preforked_worker_one_round_trip(self, conn, drain):
-        self._assert_worker_within(Cost(1.05, 18, 400, 90), conn, drain, 'PreforkedWorker', 100, 600)
+        self._assert_worker_within(Cost(1.05, 13.5, 400, 90), conn, drain, 'PreforkedWorker', 100, 600)
 
     def test_costs_a_worker_with_several_queues_one_round_trip_too(self, conn, drain):
-        self._assert_worker_within(Cost(1.05, 22, 900, 90), conn, drain, 'PreforkedWorker', 100, 600, queues=3)
+        self._assert_worker_within(Cost(1.05, 16.5, 800, 90), conn, drain, 'PreforkedWorker', 100, 600, queues=3)
 
     def test_costs_a_worker_that_takes_batches_a_fraction_of_a_round_trip(self, conn, drain):
-        self._assert_worker_within(Cost(0.15, 5, 200, 80), conn, drain, 'PreforkedWorker', 100, 900, prefetch=16)
+        self._assert_worker_within(Cost(0.1, 2.3, 110, 80), conn, drain, 'PreforkedWorker', 100, 900, prefetch=16)
 
     def test_costs_a_busy_forked_worker_little_more_than_one_round_trip(self, conn, drain):
-        self._assert_worker_within(Cost(1.5, 24, 550, 130), conn, drain, 'ForkedWorker', 20, 120)
+        self._assert_worker_within(Cost(1.5, 18, 550, 130), conn, drain, 'ForkedWorker', 20, 120)
 
     def test_costs_a_producer_one_round_trip(self, conn, queue):
         def produce(number):

@@ -82,9 +82,9 @@ class TestWriter:
 
 
 class TestReader:
-    @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(1, 500), min_size=1))
+    @given(st.lists(st.binary(max_size=300), max_size=8), st.lists(st.integers(1, 500), min_size=1), st.booleans())
     @settings(max_examples=50, deadline=None)
-    def test_finds_the_messages_in_whatever_pieces_they_come(self, messages, sizes):
+    def test_finds_the_messages_in_whatever_pieces_they_come(self, messages, sizes, many):
         stream = b''.join(LENGTH.pack(len(message)) + message for message in messages)
         read_end, write_end = os.pipe()
         try:
@@ -94,7 +94,7 @@ class TestReader:
                 os.write(write_end, stream[:size])
                 stream, number = stream[size:], number + 1
                 assert reader.fill()
-                found.extend(iter(reader.next, None))
+                found += reader.messages() if many else iter(reader.next, None)
             assert found == messages
         finally:
             os.close(read_end)
@@ -107,6 +107,7 @@ class TestReader:
         if part:
             assert reader.fill()
         assert reader.next() is None
+        assert reader.messages() == []
         with pytest.raises(BlockingIOError):
             reader.fill()
 
@@ -141,6 +142,14 @@ class TestReader:
         os.write(pipe[1], b'a task wrote this into a pipe that is not its own')
         reader.fill()
         with pytest.raises(ValueError, match='bytes'):
-            reader.next()
+            reader.messages()
         reader.drop()
-        assert reader.next() is None
+        assert reader.messages() == []
+
+    def test_gives_what_came_before_such_a_message(self, pipe):
+        reader = Reader(pipe[0], most=100)
+        os.write(pipe[1], LENGTH.pack(2) + b'ab' + LENGTH.pack(1000))
+        reader.fill()
+        assert reader.messages() == [b'ab']
+        with pytest.raises(ValueError, match='bytes'):
+            reader.messages()

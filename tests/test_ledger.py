@@ -50,21 +50,25 @@ class TestAWorkersLease:
 class TestAdvancing:
     def test_releases_one_task_and_takes_the_next(self, ledger, real_or_fake):
         done = ledger.take('ready', LEASE, 'call 1')
-        held, taken = ledger.advance(done.payload, (done.token,), (b'', ''), 'ready', LEASE, 'call 2')()
+        ledger.advance(done.payload, (done.token,), (b'', ''), 'ready', LEASE, 'call 2')
+        held, taken = ledger.advanced()
         assert ([*held], [each.payload for each in taken]) == ([True], [payload_of(2)])
         assert waiting(real_or_fake) == [3]
         assert real_or_fake.zcard('default_enqueued') == 2
 
     def test_takes_ahead_and_notes_later_that_it_has_begun(self, ledger, real_or_fake):
-        _, (ahead,) = ledger.advance(b'', (), (b'', ''), 'ready', LEASE, '?call 1')()
+        ledger.advance(b'', (), (b'', ''), 'ready', LEASE, '?call 1')
+        _, (ahead,) = ledger.advanced()
         assert real_or_fake.hget('default_leases', ahead.token) == b'?call 1'
-        ledger.advance(b'', (), (ahead.token, 'call 1'), 'ready', LEASE, '?call 2')()
+        ledger.advance(b'', (), (ahead.token, 'call 1'), 'ready', LEASE, '?call 2')
+        ledger.advanced()
         assert real_or_fake.hget('default_leases', ahead.token) == b'call 1'
 
     def test_tells_that_a_lease_was_lost_and_that_nothing_waits(self, ledger):
         for number in (1, 2, 3):
             taken = ledger.take('ready', LEASE, 'call %d' % number)
-        held, taken = ledger.advance(taken.payload, (b'1.000',), (b'', ''), 'ready', LEASE, 'call 4')()
+        ledger.advance(taken.payload, (b'1.000',), (b'', ''), 'ready', LEASE, 'call 4')
+        held, taken = ledger.advanced()
         assert ([*held], [*taken]) == ([False], [])
 
 

@@ -612,7 +612,7 @@ class TestAHeldConnection:
 
 
 class TestACallInTwoHalves:
-    """`begin_script` sends, and what it returns reads the reply."""
+    """`begin_script` sends, and `end_script` reads the reply."""
 
     @pytest.fixture
     def held(self, conn):
@@ -621,37 +621,38 @@ class TestACallInTwoHalves:
         held.let_go()
 
     def test_leaves_the_time_between_to_its_caller(self, held, conn):
-        finish = held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
+        conn.script_load(_scripts.RESERVE.source)
+        held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
         wait_until(lambda: conn.get('some_id') == b'3')
-        assert finish() == 1
+        assert held.end_script() == 1
         assert held.overlaps
 
     def test_has_its_script_loaded(self, held, conn):
         conn.script_flush()
-        finish = held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
-        assert finish() == 1
+        held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
+        assert held.end_script() == 1
         assert conn.get('some_id') == b'3'
 
     def test_that_fails_says_so_at_the_end(self, held, conn):
         conn.lpush('some_id', 'no number')
-        finish = held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
+        held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
         with pytest.raises(redis.ResponseError, match='WRONGTYPE'):
-            finish()
+            held.end_script()
         assert held.command('PING') == b'PONG'
 
     def test_loses_its_reply_to_a_call_that_is_made_before(self, held, conn):
-        finish = held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
+        held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
         assert held.command('ECHO', 'another') == b'another'
         with pytest.raises(AssertionError, match='another call was made'):
-            finish()
+            held.end_script()
         assert held.command('ECHO', 'third') == b'third'
 
     def test_is_made_at_once_where_the_client_knows_no_halves(self, redis_server, conn, close):
         calls = caller(close(redis_server.client(single_connection_client=True)))
-        finish = calls.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
+        calls.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
         assert conn.get('some_id') == b'3'
         assert calls.command('ECHO', 'another') == b'another'
-        assert finish() == 1
+        assert calls.end_script() == 1
         assert not calls.overlaps
 
 

@@ -193,7 +193,8 @@ class TestTheSource:
         fill(first, 1)
         lease = source.take(1)
         assert source.queue_of(lease) is first
-        held, (after,) = source.advance([lease])()
+        source.advance([lease])
+        held, (after,) = source.advanced()
         assert [*held] == [True] and source.queue_of(after) is second
         assert source.settle(after, Verdict.HAND_BACK)
         assert source.extend(source.take(1), 30, lambda: None)

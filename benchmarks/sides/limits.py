@@ -69,7 +69,8 @@ class Limits:
 
         def step():
             done = held[0]
-            held[0], = self._ledger.advance(done.payload, (done.token,), (b'', ''), READY, _LEASE_MS, 'h')()[1]
+            self._ledger.advance(done.payload, (done.token,), (b'', ''), READY, _LEASE_MS, 'h')
+            held[0], = self._ledger.advanced()[1]
 
         return _seconds_each(self._number, step)
 
@@ -91,12 +92,14 @@ class Limits:
     def advance_many(self):
         """Releases a batch and takes the next; the time is that of one task."""
         self._put_all(self._number + _PREFETCH)
-        held = self._ledger.advance_many([], (b'', ''), _LEASE_MS, 'h', _PREFETCH)()[1]
+        self._ledger.advance_many([], (b'', ''), _LEASE_MS, 'h', _PREFETCH)
+        held = self._ledger.advanced_many()[1]
 
         def step():
             nonlocal held
             done = [(taken.payload, (taken.token,)) for taken in held]
-            held = self._ledger.advance_many(done, (b'', ''), _LEASE_MS, 'h', _PREFETCH)()[1]
+            self._ledger.advance_many(done, (b'', ''), _LEASE_MS, 'h', _PREFETCH)
+            held = self._ledger.advanced_many()[1]
 
         return _seconds_each(self._number // _PREFETCH, step) / _PREFETCH
 

@@ -130,21 +130,21 @@ def _wrap_calls():
 
 def _wrap_halves():
     """The same for calls whose reply is read later."""
-    begin_script = _pooled.HeldCaller.begin_script
+    begin_script, end_script = _pooled.HeldCaller.begin_script, _pooled.HeldCaller.end_script
+    begun = []
 
     def beginning(self, script, keys, args):
-        name = _call_name(['EVALSHA', script.sha, len(keys), *keys, *args])
-        reach('before ' + name, _tasks_in(args))
-        finish = begin_script(self, script, keys, args)
+        words = [part.decode('utf-8', 'replace') if isinstance(part, bytes) else part for part in args]
+        begun[:] = _call_name(['EVALSHA', script.sha, len(keys), *keys, *words]), args
+        reach('before ' + begun[0], _tasks_in(args))
+        begin_script(self, script, keys, args)
 
-        def finishing():
-            reply = finish()
-            reach('after ' + name, _tasks_in((args, reply)))
-            return reply
+    def ending(self):
+        reply = end_script(self)
+        reach('after ' + begun[0], _tasks_in((begun[1], reply)))
+        return reply
 
-        return finishing
-
-    _pooled.HeldCaller.begin_script = beginning
+    _pooled.HeldCaller.begin_script, _pooled.HeldCaller.end_script = beginning, ending
 
 
 def _unpacked(request):
@@ -208,7 +208,7 @@ def _send_half(send, writer, message):
 
 def _wrap_reader():
     """After the child has a payload, and after the monitor has a report."""
-    receive, next_message = _channel.Reader.receive, _channel.Reader.next
+    receive, messages = _channel.Reader.receive, _channel.Reader.messages
 
     def receiving(self):
         message = receive(self)
@@ -218,12 +218,12 @@ def _wrap_reader():
         return message
 
     def reading(self):
-        message = next_message(self)
-        if message is not None and _in_monitor() and message[:1] == _runner.ENDED:
+        found = messages(self)
+        if _in_monitor() and any(message[:1] == _runner.ENDED for message in found):
             reach('report read')
-        return message
+        return found
 
-    _channel.Reader.receive, _channel.Reader.next = receiving, reading
+    _channel.Reader.receive, _channel.Reader.messages = receiving, reading
 
 
 def _wrap_slot():

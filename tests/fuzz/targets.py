@@ -105,7 +105,8 @@ def frame(data):
         for start in range(0, len(data), size):
             os.write(write_end, data[start:start + size])
             reader.fill()
-            found.extend(iter(reader.next, None))
+            found += reader.messages()
+        found += reader.messages()
         too_long = False
     except ValueError:
         too_long = True

@@ -123,8 +123,9 @@ class LedgerMachine(RuleBasedStateMachine):
             mark = b'%.3f' % begun.tokens[-1], begun.holder.lstrip(AHEAD)
             self._reference.begin(begun.tokens[-1], mark[1])
         holder, payload, earliest = self._new_holder(ahead=True), self._reference.next('ready'), self._now() + LEASE
-        (held,), taken = self._ledger.advance(*((_bytes(ended.payload), _texts(ended)) if ends else (b'', ())), mark,
-                                              'ready', LEASE, holder)()
+        self._ledger.advance(*((_bytes(ended.payload), _texts(ended)) if ends else (b'', ())), mark, 'ready', LEASE,
+                             holder)
+        (held,), taken = self._ledger.advanced()
         assert held == bool(released)
         self._take(payload, taken[0] if taken else None, 'ready', earliest, holder)
 
@@ -141,9 +142,9 @@ class LedgerMachine(RuleBasedStateMachine):
         most = min(most, self._reference.notifications)
         payloads = self._reference.waiting[:most]
         first_again = next((at for at, payload in enumerate(payloads) if payload in payloads[:at]), most)
-        held, taken = self._ledger.advance_many(
-            [(_bytes(payload), _texts(grant)) for payload, grant in ended.items()], (b'', ''), LEASE, holder,
-            most or 1)()
+        self._ledger.advance_many(
+            [(_bytes(payload), _texts(grant)) for payload, grant in ended.items()], (b'', ''), LEASE, holder, most or 1)
+        held, taken = self._ledger.advanced_many()
         assert held == wanted
         assert len(taken) == len(payloads[:first_again])
         for payload, each in zip(payloads, taken):

@@ -108,12 +108,14 @@ def work(client, conn):
     token = b'%.3f' % (server_ms(conn) + 15_000)
     assert ledger.renew(first.payload, (first.token,), token, 15_000, 'worker:1') is True
     ahead = ledger.reclaim('?worker:2')
-    assert ledger.advance(first.payload, (token,), (ahead.token, 'worker:2'), 'ready', 15_000, 'worker:3')()[0]
+    ledger.advance(first.payload, (token,), (ahead.token, 'worker:2'), 'ready', 15_000, 'worker:3')
+    assert ledger.advanced()[0] == (True,)
     third = ledger.reclaim('worker:3')
     assert ledger.requeue(third.payload, (third.token,), 'front')
     assert ledger.release(third.payload, (third.token,))  # it waits: it is taken out
     assert ledger.lose(ahead.payload, (ahead.token,), 1) == 2
-    _, (fourth,) = ledger.advance_many([], (b'', ''), 15_000, 'worker:4', 1)()
+    ledger.advance_many([], (b'', ''), 15_000, 'worker:4', 1)
+    _, (fourth,) = ledger.advanced_many()
     assert ledger.set_aside(fourth.payload, (fourth.token,), 'for a test')
     fifth = ledger.take('ready')
     assert ledger.requeue(fifth.payload, (fifth.token,), 'back')

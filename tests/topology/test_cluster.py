@@ -52,7 +52,8 @@ class TestAQueue:
         assert ledger.denied() == []
         assert ledger.wait() and ledger.may_sweep(1000) is False
         taken = ledger.take('notified', 15_000, 'holder:1')
-        released, (second,) = ledger.advance(taken.payload, (taken.token,), (b'', ''), 'ready', 15_000, 'holder:2')()
+        ledger.advance(taken.payload, (taken.token,), (b'', ''), 'ready', 15_000, 'holder:2')
+        released, (second,) = ledger.advanced()
         assert released and ledger.reclaim('holder:2') == second
         now = float(ledger.renew(second.payload, (second.token,), b'1', 15_000, 'holder:2'))
         token = b'%.3f' % (now + 15_000)
@@ -87,7 +88,7 @@ class TestACallWhoseReplyIsLost:
         queue.enqueue(Task(None, 'tasks', 'run', (2,)))
         lose_reply(monkeypatch, _scripts.ADVANCE)
         with pytest.raises(redis.ConnectionError):
-            queue.ledger.advance(b'', (), (b'', ''), 'ready', 15_000, 'holder:1')()
+            queue.ledger.advance(b'', (), (b'', ''), 'ready', 15_000, 'holder:1')
         assert queue.len() == 1
 
     def test_is_repeated_where_that_does_no_harm(self, queue, monkeypatch):

@@ -393,7 +393,8 @@ class TestAWorkerWithFewRights:
         lease = source.take(0.1)
         while lease is not None:
             yield lease
-            _, (following,) = source.advance([lease])()
+            source.advance([lease])
+            _, (following,) = source.advanced()
             lease = following or source.take(0.1)
         source.sweep()
 
