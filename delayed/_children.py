@@ -16,7 +16,7 @@ from .logger import logger
 #: A child that has reported something is taken for alive for so long, in seconds. If it is not, that is seen when it
 #: does not take its task.
 _FRESH = 0.001
-_MANY_SPARES = 4
+_MANY_SPARES = 8
 
 
 class Children:

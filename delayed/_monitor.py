@@ -24,6 +24,7 @@ from ._lease import Lease
 from ._life import lives_of
 from ._options import Options
 from ._page import Slot, Step
+from ._rehearsal import rehearse
 from ._shield import Shield
 from ._source import Source
 from ._stop import Stop
@@ -69,6 +70,8 @@ class Monitor:
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
         self._source.open()
+        if self._options.max_tasks == 1:
+            rehearse(self._runner)
         _memory.trim()
         try:
             while not (self._stop.wanted and self._books.balanced):

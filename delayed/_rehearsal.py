@@ -1,0 +1,77 @@
+"""A child's work, rehearsed by its monitor.
+
+Since 3.11 Python rewrites the code of a function while it learns how it is used (PEP 659). A child that runs one task
+would learn all of it and forget it at once, and each page that it writes to while it learns is one to be copied. So its
+monitor learns it once, before it forks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import sys
+from typing import NoReturn, Type
+
+from . import _fds
+from ._attempt import provisional_timeout
+from ._blackbox import Recorder
+from ._channel import Writer
+from ._limits import Limits
+from ._orphan import Orphan
+from ._page import Page
+from ._runner import Handlers, Runner
+from ._signature import Signer
+from ._terms import Terms
+from ._trust import Trust
+from .logger import is_heard
+from .task import Task
+
+#: Python needs 8 calls to begin to learn, and some more to have learnt.
+_TIMES = 40
+_MINUTE = 60.0
+_NAME = 'rehearsal'
+
+
+class _Understudy(Orphan):
+    """Its monitor is alive: it is this process."""
+
+    alone = False
+
+
+def rehearse(runner_class: Type[Runner]) -> None:
+    """Runs a task that does nothing some times, as a child does, within this process: some 3 ms. Not where each task
+    is logged, nor with a Python that learns nothing."""
+    if sys.version_info < (3, 11) or is_heard(logging.DEBUG):
+        return
+    trust = Trust(Signer(_NAME), pickle.loads, None)
+    payload = trust.payload(Task(1, 'builtins', 'int'))
+    terms = Terms(_NAME, _MINUTE, provisional_timeout(_MINUTE), _MINUTE, trust)
+    with contextlib.suppress(OSError):  # no descriptors are left: the fork will say so
+        for _ in range(_TIMES):
+            _run(runner_class, terms, payload)
+
+
+def _run(runner_class: Type[Runner], terms: Terms, payload: bytes) -> None:
+    page = Page()
+    for slot in page.slots:
+        slot.settled = True  # as if Redis knew of its end
+    tasks, results = _fds.pipe(), _fds.pipe()
+    try:
+        recorder = Recorder(page, (terms,), _NAME, Limits())
+        orphan = _Understudy(page, os.getpid(), _no_source, 0.0, (terms,), _no_handler, False, False)
+        runner = runner_class(page, tasks[0], results[1], Handlers(), orphan, (terms,), None, None, recorder)
+        Writer(tasks[1]).send(payload)
+        _fds.close(tasks[1])
+        runner.run()
+    finally:
+        _fds.close(*tasks, *results)
+
+
+def _no_source() -> NoReturn:
+    raise AssertionError('a rehearsal needs no Redis')
+
+
+def _no_handler(*args: object) -> NoReturn:
+    raise AssertionError('nothing fails in a rehearsal')

@@ -1,0 +1,79 @@
+"""What a monitor rehearses for its children."""
+
+import dis
+import logging
+import os
+import sys
+import threading
+
+import pytest
+
+from delayed._rehearsal import rehearse
+from delayed._runner import Runner
+from delayed.logger import logger
+from delayed.worker import ForkedWorker, PreforkedWorker
+from waiting import wait_until
+from workers import told
+
+learns = pytest.mark.skipif(sys.version_info < (3, 11), reason='this Python learns nothing')
+
+
+@pytest.fixture
+def runner_class():
+    """A class whose code nobody has run yet."""
+    code = Runner._run_task.__code__
+    fresh = type(Runner._run_task)(code.replace(co_name='fresh'), Runner._run_task.__globals__)
+    return type('Fresh', (Runner,), {'_run_task': fresh})
+
+
+def has_learnt(function):
+    """Whether Python has replaced some of its instructions by special ones."""
+    return [each.opname for each in dis.get_instructions(function, adaptive=True)] != [
+        each.opname for each in dis.get_instructions(function)]
+
+
+def descriptors():
+    return set(os.listdir('/dev/fd'))
+
+
+@learns
+def test_python_has_learnt_how_a_child_runs_a_task(runner_class, caplog):
+    with caplog.at_level(logging.INFO, logger.name):
+        rehearse(runner_class)
+    assert has_learnt(runner_class._run_task)
+
+
+def test_nothing_is_left_of_it(runner_class, caplog, capfd):
+    before = descriptors()
+    with caplog.at_level(logging.INFO, logger.name):
+        rehearse(runner_class)
+    assert descriptors() == before
+    assert capfd.readouterr() == ('', '')
+
+
+def test_nothing_is_rehearsed_where_each_task_is_logged(runner_class, caplog):
+    with caplog.at_level(logging.DEBUG, logger.name):
+        rehearse(runner_class)
+    assert not caplog.records
+    assert sys.version_info < (3, 11) or not has_learnt(runner_class._run_task)
+
+
+def test_no_descriptor_to_be_had_is_no_reason_to_fail(runner_class, caplog, monkeypatch):
+    def pipe():
+        raise OSError('too many open files')
+
+    monkeypatch.setattr('delayed._fds.pipe', pipe)
+    with caplog.at_level(logging.INFO, logger.name):
+        rehearse(runner_class)
+
+
+@pytest.mark.parametrize(('worker_class', 'times'), [(ForkedWorker, 1), (PreforkedWorker, 0)])
+def test_it_is_done_where_each_task_has_a_process(queue, conn, monkeypatch, worker_class, times):
+    calls = []
+    monkeypatch.setattr('delayed._monitor.rehearse', calls.append)
+    worker = told(worker_class, queue)
+    stopper = threading.Thread(target=lambda: (wait_until(lambda: conn.exists('default_swept')), worker.stop()))
+    stopper.start()
+    worker.run()
+    stopper.join()
+    assert len(calls) == times
