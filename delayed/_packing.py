@@ -17,16 +17,18 @@ Request = List[bytes]
 #: A word of so many bytes is a piece of its own.
 LARGE = 1 << 16
 _MOST_HEADS = 1000  # of scripts that are called with the same keys
+_MOST_FLOATS = 1000  # mostly leases and allowances, which are few
 
 
 class Packer:
     """For one client. What is the same in each call of a script with the same keys is packed once."""
 
-    __slots__ = ('_encoding', '_errors', '_heads')
+    __slots__ = ('_encoding', '_errors', '_floats', '_heads')
 
     def __init__(self, conn: Any) -> None:
         encoder = conn.connection_pool.get_encoder()
         self._encoding, self._errors = encoder.encoding, encoder.encoding_errors
+        self._floats: Dict[Argument, bytes] = {}
         self._heads: Dict[Tuple[str, Sequence[str], int], bytes] = {}
 
     def command(self, words: Sequence[Argument]) -> Request:
@@ -46,12 +48,17 @@ class Packer:
         pieces[0] = head + pieces[0]
         return pieces
 
-    def _packed(self, words: Sequence[Argument]) -> Request:
+    def _packed(self, words: Sequence[Any]) -> Request:
         sized: List[Any] = []  # the length of each word, and the word: in one list, for this is the hottest loop of all
         most = 0
         for word in words:
-            if not isinstance(word, bytes):
-                word = (word if isinstance(word, str) else str(word)).encode(self._encoding, self._errors)
+            kind = type(word)
+            if kind is str:
+                word = word.encode(self._encoding, self._errors)
+            elif kind is int:
+                word = b'%d' % word
+            elif kind is not bytes:
+                word = self._floats.get(word) or self._encoded(word)
             size = len(word)
             if size > most:
                 most = size
@@ -60,6 +67,15 @@ class Packer:
         if most < LARGE:
             return [b'$%d\r\n%b\r\n' * len(words) % tuple(sized)]
         return _in_pieces(sized[1::2])
+
+
+    def _encoded(self, word: Argument) -> bytes:
+        if isinstance(word, bytes):
+            return word
+        encoded = (word if isinstance(word, str) else str(word)).encode(self._encoding, self._errors)
+        if isinstance(word, float) and len(self._floats) < _MOST_FLOATS:
+            self._floats[word] = encoded
+        return encoded
 
 
 def _in_pieces(words: Sequence[bytes]) -> Request:

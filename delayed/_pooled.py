@@ -65,7 +65,8 @@ class _Kept:
     credentials. Until there is one, the pool has a connection less. Methods need no lock, which a fork might copy while
     it is held."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Any) -> None:
+        self._is_roomy = _is_roomy(pool)
         self._free: Deque[Tuple[Any, int, float]] = deque()  # with the process, and until when it may be kept
         self._used_at = -math.inf
         self._row = 0  # calls that followed each other at once
@@ -92,7 +93,7 @@ class _Kept:
 
     def give_back(self, pool: Any, connection: Any, until: float) -> None:
         self._used_at = time.monotonic()
-        if self._row < _LONG_ROW or self._free or not _is_roomy(pool):
+        if self._row < _LONG_ROW or self._free or not self._is_roomy:
             pool.release(connection)
             return
         self._free.append((connection, os.getpid(), until))
@@ -103,7 +104,7 @@ class _Kept:
 def _kept_of(pool: Any) -> _Kept:
     """Stands on the pool itself, whose connections may refer to it: so both go together."""
     found: Optional[_Kept] = vars(pool).get(_KEPT_NAME)
-    return found or vars(pool).setdefault(_KEPT_NAME, _Kept())
+    return found or vars(pool).setdefault(_KEPT_NAME, _Kept(pool))
 
 
 def _is_roomy(pool: Any) -> bool:

@@ -19,9 +19,10 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from ._importable import check_importable
 from .errors import WrongType
 from .sharded import AnyQueue
-from .task import Task, check_importable, check_timeout
+from .task import Task, check_timeout
 
 if TYPE_CHECKING:  # `typing` has no ParamSpec before Python 3.10
     from typing import Protocol, TypeVar

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 import pickle
 import sys
-import warnings
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ._importable import importable_name
 from ._producer import Call
 from ._signature import is_signed
-from .errors import InvalidArgument, NotImportable, NotPicklable, UnreadablePayload, WrongType
+from .errors import InvalidArgument, NotPicklable, UnreadablePayload, WrongType
 from .outcome import Outcome
 
 _protocol = pickle.HIGHEST_PROTOCOL
@@ -136,6 +135,11 @@ class Task:
     def outcome(self, outcome: Optional[Outcome]) -> None:
         self._outcome = outcome
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has not been pickled yet, nor read from Redis."""
+        return self._data is None
+
     def keep(self, payload: bytes) -> None:
         """Notes under which bytes it stands in Redis."""
         self._data = payload
@@ -152,9 +156,7 @@ class Task:
         Raises `NotImportable` for a function that no worker could import.
         """
         check_timeout(timeout)
-        module_name, func_name = check_importable(func)
-        if module_name in _MAIN:
-            module_name = _name_of_main(func_name)
+        module_name, func_name = importable_name(func)
         return cls(None, module_name, func_name, args, kwargs, None if timeout is None else timeout * 1000)
 
     def serialize(self) -> bytes:
@@ -230,56 +232,6 @@ def check_timeout(timeout: Optional[float], name: str = 'timeout') -> None:
         raise WrongType('%s must be a number or None, not %r' % (name, timeout))
     if not 0 <= timeout < math.inf:
         raise InvalidArgument('%s must be 0 or more, and finite, not %r' % (name, timeout))
-
-
-def check_importable(func: Callable[..., Any]) -> Tuple[str, str]:
-    """Returns the names of `func`'s module and of `func` in it, by which a worker will import it.
-
-    It goes by the names alone: while a decorator runs, the function is not yet bound to its name.
-    Raises `NotImportable`, naming the function.
-    """
-    module_name = getattr(func, '__module__', None)
-    qualname = getattr(func, '__qualname__', None)
-    if not callable(func) or not isinstance(module_name, str) or not isinstance(qualname, str):
-        problem = 'it has no module and name of its own'
-    elif '<lambda>' in qualname:
-        problem = 'it is a lambda'
-    elif '<locals>' in qualname:
-        problem = 'it is defined inside another function'
-    elif '.' in qualname:
-        problem = 'it is a method'
-    elif inspect.iscoroutinefunction(func):
-        problem = 'it is a coroutine function, which no worker awaits (call asyncio.run in a plain function)'
-    else:
-        return module_name, qualname
-    raise NotImportable('a worker cannot import %r: %s; define a function at the top level of a module and enqueue that'
-                        % (func, problem))
-
-
-#: What a module is called that was started instead of imported: by Python; by `multiprocessing` in a spawned process.
-_MAIN = ('__main__', '__mp_main__')
-_warned_of_main = False
-
-
-def _name_of_main(func_name: str) -> str:
-    """The name by which a worker can import what is now `__main__`; warns once if there is none."""
-    global _warned_of_main
-    spec = getattr(sys.modules['__main__'], '__spec__', None)
-    if spec is not None and spec.name not in _MAIN:  # a directory or an archive that was started is named `__main__`
-        return str(spec.name)  # python -m package.module
-    if not _warned_of_main:
-        _warned_of_main = True
-        warnings.warn('%s is defined in __main__: only a worker started from the same script can run it; '
-                      'move it to a module' % func_name, stacklevel=_level_of_caller())
-    return '__main__'
-
-
-def _level_of_caller() -> int:
-    """The `stacklevel` for a warning by the function that calls this: the line outside this package that led to it."""
-    frame, level = sys._getframe().f_back, 1
-    while frame is not None and frame.f_globals.get('__package__') == __package__:
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def _check_name(what: str, name: object) -> None:

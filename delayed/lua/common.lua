@@ -63,7 +63,7 @@ local function take(waiting, notifications, enqueued, dequeued, leases, mode, le
     if mode ~= 'notified' and not redis.call('lpop', notifications) and mode == 'ready' then -- needs no room, see above
         return false
     end
-    local payload = redis.call('lindex', waiting, 0)
+    local payload = redis.call('lindex', waiting, '0')
     if not payload then
         redis.call('del', notifications) -- nothing waits: all of them are surplus
         return false

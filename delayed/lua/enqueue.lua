@@ -19,8 +19,9 @@ local last_call, reserved = string.match(redis.call('get', KEYS[4]) or '', '^(%d
 if last_call == ARGV[1] then
     return tonumber(reserved)
 end
-local function note(call, first_id) -- for ten minutes: no client goes on repeating a call for so long
-    redis.call('set', KEYS[4], string.format('%s %.0f', call, first_id), 'EX', 600)
+-- For ten minutes: no client goes on repeating a call for so long. (To pass a number instead of its text takes longer.)
+local function note(call, first_id)
+    redis.call('set', KEYS[4], string.format('%s %.0f', call, first_id), 'EX', '600')
 end
 local next_id = tonumber(reserved or 0)
 if ARGV[2] ~= '0' then

@@ -11,5 +11,5 @@ local before = last - ARGV[1]
 if ARGV[2] == '0' or not reserved or reserved == '0' or before ~= tonumber(ARGV[2]) then
     reserved = before + 1
 end
-redis.call('set', KEYS[2], string.format('%s %.0f', last_call or '0', reserved), 'EX', 600) -- as in enqueue.lua
+redis.call('set', KEYS[2], string.format('%s %.0f', last_call or '0', reserved), 'EX', '600') -- as in enqueue.lua
 return tonumber(reserved)

@@ -75,7 +75,7 @@ FAULTS: Dict[str, Fault] = {
     'a notification without a task makes dequeue fail': Fault(
         'common', 'if not payload then', 'if payload == nil then', TWO),
     'a payload without an allowance is gone once it is popped': Fault(
-        'common', "local payload = redis.call('lindex', waiting, 0)", "local payload = redis.call('lpop', waiting)",
+        'common', "local payload = redis.call('lindex', waiting, '0')", "local payload = redis.call('lpop', waiting)",
         Cast((OURS, BY_HAND), begun=MESS)),
     'lost tasks come back in reverse order': Fault(
         'requeue_lost', "'zrevrangebyscore', dequeued, bound, '-inf'", "'zrangebyscore', dequeued, '-inf', bound", TWO),
