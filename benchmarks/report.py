@@ -104,10 +104,13 @@ class Report:
         return [row for row in rows if row.name in self._results.get(section, {})]
 
     def _values(self, section: str, row: Contestant, measure: str) -> List[float]:
-        """One for each round; `wait_us` is a round's median latency."""
+        """One for each round; `wait_us` is a round's median latency. `late_us` is the 99th percentile of all rounds."""
         found = self._results[section][row.name]
         if measure == 'wait_us':
             return [median(waits) for waits in found['waits_us']]
+        if measure == 'late_us':  # so few of a round's that all rounds count as one
+            waits = sorted(sum(found['waits_us'], []))
+            return [waits[int(len(waits) * 0.99)]]
         values: List[float] = found[measure]
         return values
 
@@ -187,9 +190,11 @@ class Report:
         return table
 
     def _naps(self) -> Table:
-        table: Table = [('', 'tasks/s', 'of the 200 that two could do')]
+        table: Table = [
+            ('', 'one worker, tasks/s', 'two workers, tasks/s', 'of the 200 that two could do', 'two to one')]
         for name, found in self._results['naps'].items():
-            table.append((name, _rate(median(found['rate'])), '%.0f %%' % (median(found['rate']) / 2)))
+            alone, both = median(found['1']), median(found['2'])
+            table.append((name, _rate(alone), _rate(both), '%.0f %%' % (both / 2), _times(both / alone)))
         return table
 
     def _limits(self) -> Table:
@@ -224,6 +229,7 @@ class Report:
         others = [row for row in self._rows('preforked') if 'delayed' not in row.name]
         fastest = min(others, key=lambda row: self._ratio('preforked', row, 'rate'))
         soonest = min([*others, PUBLISHED], key=lambda row: self._best('preforked', row, 'wait_us', min))
+        promptest = min([*others, PUBLISHED], key=lambda row: self._best('preforked', row, 'late_us', min))
         quickest = min(others, key=lambda row: self._ratio('preforked', row, 'enqueue_rate'))
         in_bulk = [row for row in others if 'many_rate' in self._results['preforked'][row.name]]
         most = min(in_bulk, key=lambda row: self._ratio('preforked', row, 'many_rate'))
@@ -241,17 +247,30 @@ class Report:
                 ("CPU a task, of 0.5.1b2's", 0.25, 'preforked', OURS, PUBLISHED, 'cpu_us'),
                 ("p50 of the latency, of the lowest other's: %s" % soonest.name, 1, 'preforked', OURS, soonest,
                  'wait_us'),
+                ("p99 of the latency, of the lowest other's: %s" % promptest.name, 1, 'preforked', OURS, promptest,
+                 'late_us'),
                 ("memory of an idle worker, of 0.5.1b2's", 1, 'memory', OURS, PUBLISHED, 'idle_bytes')):
             best = max if measure.endswith('rate') else min
             found = (self._ratio(section, row, measure, ours),
                      self._best(section, ours, measure, best) / self._best(section, row, measure, best))
             table.append((title, '%g' % goal, *_reached(found, goal, more_is_better=best is max)))
-        for title, goal, measure, limit in (
-                ('enqueue, to a bare RPUSH through redis-py', 0.9, 'enqueue_rate', 'client_rpush'),
-                ('enqueue in bulk, to its commands in a pipeline', 0.6, 'many_rate', 'commands_pipelined')):
-            rates, floors = self._values('preforked', OURS, measure), self._results['limits']['all'][limit]
+        for title, goal, section, ours, measure, limit in (
+                ('forked drain, to fork and end a process', 0.95, 'forked', OURS_FORKED, 'rate', 'fork'),
+                ('enqueue, to a bare RPUSH through redis-py', 0.9, 'preforked', OURS, 'enqueue_rate', 'client_rpush'),
+                ('enqueue in bulk, to its commands in a pipeline', 0.6, 'preforked', OURS, 'many_rate',
+                 'commands_pipelined')):
+            rates, floors = self._values(section, ours, measure), self._results['limits']['all'][limit]
             found = (median([rate * floor / 1e6 for rate, floor in zip(rates, floors)]),
                      max(rates) * min(floors) / 1e6)
+            table.append((title, '%g' % goal, *_reached(found, goal)))
+        last, first = (list(self._results['backlog'][OURS.name])[index] for index in (-1, 0))
+        for title, goal, section, ours, more, less in (
+                ('drain with {:,} waiting, to {:,}'.format(int(last), int(first)), 0.9, 'backlog', OURS, last, first),
+                ('two workers, to one', 1, 'scaling', OURS, '2', '1'),
+                ('two workers whose tasks sleep 10 ms, to one', 1.9, 'naps', OURS, '2', '1'),
+                ('the same, forked', 1.9, 'naps', OURS_FORKED, '2', '1')):
+            pairs = self._values(section, ours, more), self._values(section, ours, less)
+            found = median([one / other for one, other in zip(*pairs)]), max(pairs[0]) / max(pairs[1])
             table.append((title, '%g' % goal, *_reached(found, goal)))
         return table
 

@@ -180,7 +180,7 @@ class Suite:
                 for workers in self._sizes.workers}
 
     def _naps(self, row: Contestant) -> Fields:
-        return {'rate': self._crew(row, 2, 'nap', (_NAP,), self._sizes.naps)}
+        return {str(workers): self._crew(row, workers, 'nap', (_NAP,), self._sizes.naps) for workers in (1, 2)}
 
     def _crew(self, row: Contestant, workers: int, name: str, args: Sequence[Any], number: int) -> float:
         """The rate of several workers. A gate holds each until all are up and the tasks are there."""
