@@ -72,7 +72,7 @@ def _taskiq(broker: str, guarantee: str) -> Contestant:
 OURS = _delayed('delayed (this)', 'ours', _NEWEST, False)
 OURS_SIGNED = replace(OURS, name='delayed (this), signed', environ={'DELAYED_SECRET': 's' * 43},
                       note='DELAYED_SECRET is set')
-OURS_BATCHES = _delayed('delayed (this), prefetch=16', 'ours', _NEWEST, False, 16)
+OURS_BATCHES = _delayed('delayed (this), prefetch=64', 'ours', _NEWEST, False, 64)
 OURS_FORKED = _delayed('delayed (this)', 'ours', _NEWEST, True)
 PUBLISHED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), False)
 PUBLISHED_FORKED = _delayed('delayed 0.5.1b2', 'published', ('delayed==0.5.1b2', *_NEWEST), True)

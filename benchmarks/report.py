@@ -282,7 +282,7 @@ class Report:
 _LIMITS = {
     'advance': 'release a task and take the next: one script, one round trip',
     'advance_pipelined': 'the same script, a hundred in one go',
-    'advance_many': 'release sixteen tasks and take the next: one script, one round trip, for each task',
+    'advance_many': 'release sixty-four tasks and take the next: one script, one round trip, for each task',
     'enqueue': 'enqueue: one script, one round trip',
     'enqueue_pipelined': 'the same script, a hundred in one go',
     'rpush': 'a bare RPUSH, one round trip',

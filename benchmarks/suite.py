@@ -37,7 +37,7 @@ Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
 _PAUSE = (0.01, 0.03)  # seconds before each task of the latency's, so that the worker waits
 _NAP = 0.01  # seconds
-_MEMORY_SECONDS = 20.0  # who would take longer gets a quarter of the tasks
+_MEMORY_SECONDS = 12.0  # who would take longer gets a quarter of the tasks
 _MANY = 4  # times as many tasks in bulk: they take so little time
 _SLICE = 1000  # tasks, of which the drain is measured while the rest waits behind them
 

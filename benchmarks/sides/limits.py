@@ -23,7 +23,7 @@ from delayed.task import Task
 _LEASE_MS = 15_000.0
 _ALLOWANCE_MS = 610_000.0
 _BATCH = 500  # tasks, as many as `Queue.enqueue_many` sends at once
-_PREFETCH = 16
+_PREFETCH = 64
 _PAUSE = 0.02  # seconds, in which whoever waits falls asleep
 
 

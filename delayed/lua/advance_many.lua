@@ -47,11 +47,12 @@ while #taken < most and not ran_out do
     ran_out = #found == 0
 end
 
--- Redis keeps up to 128 members that are all short in a list, which it searches from end to end, reading each score as
--- text. A longer one, be it for a moment, makes it build an index, which stays while there are others.
+-- Redis keeps up to 128 members, or 512 fields, that are all short in a list, which it searches from end to end, reading
+-- each score as text. A longer one, be it for a moment, makes it build an index, which stays while there are others.
 local long = string.rep(' ', 65)
 if #done + #taken > 8 then
     redis.call('zadd', dequeued, '0', long)
+    redis.call('hset', leases, long, '')
 end
 if #done > 0 then
     redis.call('zrem', dequeued, unpack(done))
@@ -82,6 +83,7 @@ redis.call('zrem', dequeued, long)
 if #holders > 0 and redis.call('hset', leases, unpack(holders)) > #taken then
     redis.call('hdel', leases, ARGV[1]) -- that one was new: it has ended meanwhile
 end
+redis.call('hdel', leases, long)
 if ran_out then
     redis.call('del', notifications) -- nothing waits: those that are left are surplus
 elseif #taken > 0 then
