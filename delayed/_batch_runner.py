@@ -46,7 +46,6 @@ class BatchRunner(Runner):
             if (job.reason or job.record) and not self._flush():
                 break
             job = self._next()
-        self._orphan.disarm()
         self._orphan.settle(self._jobs)
 
     def _next(self) -> Optional[Job]:
@@ -60,7 +59,6 @@ class BatchRunner(Runner):
 
     def _read(self) -> bool:
         """Blocks until there is a message, and takes all that have come."""
-        self._orphan.disarm()
         payload = self._reader.receive()
         if payload is None:
             return False

@@ -6,7 +6,7 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Callable, Deque, List, NamedTuple, Optional
+from typing import Callable, Deque, List, NamedTuple, Optional, Sequence
 
 from ._attempt import Verdict
 from ._child import Child
@@ -160,6 +160,8 @@ class Books:
                     self._take_off(None, True)
             elif rapid:
                 self._take_off(begun, True)
+            elif begun.ahead:
+                begun.retry(time.monotonic())  # so Redis learns by a renewal that it has begun
         except Unavailable as error:
             self._postpone(error)
 
@@ -170,7 +172,7 @@ class Books:
             moments.append(self._sweep_at)
         if self._hand or self._flight is not None:
             moments.append(began + SLOW)
-        if self._unsettled:
+        if self._unsettled and self._flight is None:  # else they are told with the next call
             moments.append(self._retry_at)
         return min(moments)
 
@@ -182,8 +184,9 @@ class Books:
             self._put_back()
         if now < self.due(lease, began):
             return True
+        if self._flight is not None:
+            self._put_back()  # seldom: what has come would stand behind what is in hand
         try:
-            self._land()
             if now >= lease.due and not self._source.extend(lease, None, lambda: slot.note_tokens(lease.tokens)):
                 lease.retry(math.inf)
                 return False
@@ -251,8 +254,8 @@ class Books:
         """Begins a call that tells of what is untold and takes what is next. `_land` is to be called before another."""
         done = [*self._unsettled]
         self._source.advance([each.lease for each in done], begun, ahead, self._next_size())
+        self._flight = done  # first: a signal's handler may raise now, and to tell of an end twice does no harm
         self._unsettled.clear()
-        self._flight = done
 
     def _next_size(self) -> int:
         """How many tasks to take at once."""
@@ -268,21 +271,24 @@ class Books:
         except BaseException:
             self._unsettled.extendleft(reversed(done))
             raise
-        for each, was_held in zip(done, held):
-            self._settled(each, was_held)
         self._hand.extend(leases)
+        self._settled(done, held)
 
     def _settle(self, done: Done) -> None:
         held = self._source.settle(done.lease, done.verdict, done.reason, done.record)
         self._unsettled.remove(done)
-        self._settled(done, held)
+        self._settled((done,), (held,))
 
-    def _settled(self, done: Done, held: bool) -> None:
-        if done.slot is not None and done.child is not None:
-            done.slot.settled = True
-            self._part(done.child)
-        if not held and done.verdict is not Verdict.DROP:
-            logger.warning('%s had lost its lease before its end could be told', describe(done.lease.payload))
+    def _settled(self, ends: Sequence[Done], held: Sequence[bool]) -> None:
+        """Redis knows of these ends, and which of the tasks were held until then."""
+        for done, was_held in zip(ends, held):
+            if done.slot is not None:
+                done.slot.settled = True
+            if not was_held and done.verdict is not Verdict.DROP:
+                logger.warning('%s had lost its lease before its end could be told', describe(done.lease.payload))
+        for child in {done.child for done in ends if done.child is not None}:
+            if not any(done.child is child for done in self._unsettled):
+                self._part(child)
 
     def _patience(self) -> float:
         """How long to wait for a task, in seconds: where leases are short, until the next sweep is due. More than half

@@ -69,9 +69,9 @@ class Monitor:
 
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
-        self._source.open()
         if self._options.max_tasks == 1:
             rehearse(self._runner)
+        self._source.open()
         _memory.trim()
         try:
             while not (self._stop.wanted and self._books.balanced):

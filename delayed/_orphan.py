@@ -104,10 +104,7 @@ class Orphan:
         return times
 
     def unguard(self) -> None:
-        """It has ended. `disarm` is to be called unless another begins at once."""
         self._running = None
-
-    def disarm(self) -> None:
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
 

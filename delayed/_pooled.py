@@ -180,25 +180,29 @@ class HeldCaller(_PackingCaller):
     def _may_send(self) -> bool:
         """Whether the connection is known to be open. Until the call that comes is answered, nothing is known."""
         if self._owed is not None:
-            self._owed, self._is_open = None, False
+            self._is_open = False
             self._connection.disconnect()  # that reply must not answer the next call
+            self._owed = None
         was_open, self._is_open = self._is_open, False
         return was_open
 
     def begin_script(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> None:
-        begin(self._connection, self._packer.script(script, keys, args), self._may_send())
-        self._owed = script, keys, args
+        is_open = self._may_send()
+        self._owed = script, keys, args  # from before it is sent until it is read, for a signal's handler may raise
+        begin(self._connection, self._packer.script(script, keys, args), is_open)
 
     def end_script(self) -> Any:
-        owed, self._owed = self._owed, None
+        owed = self._owed
         assert owed is not None, 'another call was made meanwhile'
         try:
             reply = finish(self._connection)
         except NoScriptError:
+            self._owed = None
             return self.script(*owed, repeat=False)
         except ResponseError as error:
+            self._owed = None
             raise explained(error, owed[0]) from None
-        self._is_open = True
+        self._owed, self._is_open = None, True
         return reply
 
     def begin_wait(self, key: str, seconds: float) -> int:

@@ -59,15 +59,10 @@ class BatchBooks(Books):
     def __init__(self, source: BatchSource, sweep_interval: Optional[float], stop: Stop, wait: Callable[[float], None],
                  part: Callable[[Child], None], most: Callable[[], int]) -> None:
         """most: how many tasks the next batch may have."""
-        super().__init__(source, sweep_interval, stop, wait, self._part_at_last)
-        self._part_child = part
+        super().__init__(source, sweep_interval, stop, wait, part)
         self._most = most
         self._size = 1
         self._most_joined = MOST_AT_ONCE
-
-    def _part_at_last(self, child: Child) -> None:
-        if not any(done.child is child for done in self._unsettled):
-            self._part_child(child)
 
     def next(self) -> Optional[Lease]:
         lease = super().next()

@@ -22,6 +22,7 @@ from ._limits import Limits
 from ._orphan import Orphan
 from ._page import Page
 from ._runner import Handlers, Runner
+from ._shield import signals_held
 from ._signature import Signer
 from ._terms import Terms
 from ._trust import Trust
@@ -48,7 +49,7 @@ def rehearse(runner_class: Type[Runner]) -> None:
     trust = Trust(Signer(_NAME, False), pickle.loads, None)  # without what the environment says of secrets
     payload = trust.payload(Task(1, 'builtins', 'int'))
     terms = Terms(_NAME, _MINUTE, provisional_timeout(_MINUTE), _MINUTE, trust)
-    with contextlib.suppress(OSError):  # no descriptors are left: the fork will say so
+    with contextlib.suppress(OSError), signals_held():  # without descriptors: the fork will say so
         for _ in range(_TIMES):
             _run(runner_class, terms, payload)
 
@@ -57,16 +58,24 @@ def _run(runner_class: Type[Runner], terms: Terms, payload: bytes) -> None:
     page = Page()
     for slot in page.slots:
         slot.settled = True  # as if Redis knew of its end
-    tasks, results = _fds.pipe(), _fds.pipe()
+    fds = [*_fds.pipe()]
     try:
+        fds += _fds.pipe()
+        tasks_read, tasks_write, _, results_write = fds
         recorder = Recorder(page, (terms,), _NAME, Limits())
         orphan = _Understudy(page, os.getpid(), _no_source, 0.0, (terms,), _no_handler, False, False)
-        runner = runner_class(page, tasks[0], results[1], Handlers(), orphan, (terms,), None, None, recorder)
-        Writer(tasks[1]).send(payload)
-        _fds.close(tasks[1])
+        runner = runner_class(page, tasks_read, results_write, Handlers(), orphan, (terms,), None, None, recorder)
+        vars(runner)['_abandon'] = _fail  # instead of the end of this process
+        Writer(tasks_write).send(payload)
+        fds.remove(tasks_write)  # first: once it is closed, the number may be another thread's
+        _fds.close(tasks_write)
         runner.run()
     finally:
-        _fds.close(*tasks, *results)
+        _fds.close(*fds)
+
+
+def _fail() -> NoReturn:
+    raise OSError('somebody closed the pipes of a rehearsal')
 
 
 def _no_source() -> NoReturn:

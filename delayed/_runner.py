@@ -88,7 +88,6 @@ class Runner:
             self._jobs.append(job)
             slot.step = Step.RECEIVED
             self._run_task(job)
-            self._orphan.disarm()
             self._page.leaving = number == self._max_tasks or self._is_too_large()
             if not self._report(ending(job)):
                 break

@@ -32,6 +32,15 @@ def unhurried(monkeypatch):
         monkeypatch.setattr('delayed._batch_monitor.' + name, 60)
 
 
+def report_alarm():
+    report('alarm', signal.getitimer(signal.ITIMER_REAL)[0])
+
+
+class AlarmWhenRead:
+    def __reduce__(self):
+        return report_alarm, ()
+
+
 def put(queue, *tasks):
     """Behind one that comes alone."""
     for each in (task('where'), *tasks):
@@ -79,6 +88,12 @@ class TestABatch:
         lab.open_gate()
         queue.enqueue(task('stop_worker'))
         assert program.wait() == 0
+
+    def test_has_no_alarm_of_one_task_when_the_next_is_read(self, lab, queue, worker):
+        """To read one may import what takes long."""
+        put(queue, task('run', timeout=1), task('run', AlarmWhenRead()), task('stop_worker'))
+        assert lab.start_worker(worker()).wait() == 0
+        assert lab.reports('alarm') == [[0.0]]
 
     def test_of_large_payloads_arrives_whole(self, lab, queue, conn, worker):
         sizes = [1, 50_000, 100_000, 10, 65_536, 1_000_000, 3]

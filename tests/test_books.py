@@ -137,6 +137,52 @@ class TestWhereTasksAreVeryShort:
         lease = self.begin(books)
         assert self.numbers(conn.lrange('default', 0, -1)) == [5, 6, 7]
 
+    def test_both_wait_again_before_anything_else_is_asked(self, books, conn):
+        """Or what has come would stand behind what is in hand, and more would be sent to a child than it may get."""
+        lease = self.begin(books)
+        lease.retry(0.0)
+        assert books.keep(lease, time.monotonic(), Page().slots[0])
+        assert self.numbers(conn.lrange('default', 0, -1)) == [4, 5, 6, 7]
+        assert lease.due > time.monotonic()
+
+    def test_an_end_does_not_have_to_be_told_at_once_while_a_call_is_under_way(self, books):
+        lease = self.begin(books)
+        before = books.due(lease, time.monotonic())
+        books.ended(Done(lease, Verdict.RELEASE), 0.0)
+        assert books.due(lease, time.monotonic()) >= before
+
+    def test_redis_learns_that_one_has_begun_when_they_are_not_so_short_any_more(self, books, conn):
+        books.ended(Done(self.begin(books), Verdict.RELEASE), 0.0)
+        lease = books.next()
+        assert lease.ahead
+        books.ended(Done(lease, Verdict.RELEASE), 0.005)  # it is the pace that counts here
+        books._unsettled.clear()
+        books.take_ahead(lease)
+        assert books.keep(lease, time.monotonic(), Page().slots[0])
+        assert [holder for holder in conn.hvals('default_leases') if holder == lease.holder.encode()]
+
+    def test_its_child_may_leave_when_redis_knows_of_its_last_end(self, queue, conn, stop):
+        class Anyone:
+            pass
+
+        for number in range(1, 8):
+            queue.enqueue(Task(None, 'tasks', 'run', (number,)))
+        source, parted, child, pages = Source(queue, 15, 3), [], Anyone(), Page(9)
+        source.open()
+        books = Books(source, None, stop, wait=lambda seconds: None, part=parted.append)
+        for number in range(4):
+            lease = books.next()
+            if number > 1:
+                books.take_ahead(lease)
+            books.ended(Done(lease, Verdict.RELEASE, '', child, pages.slots[number]), 0.0)
+        parted.clear()
+        books._land()  # of the end before the last one
+        assert pages.slots[2].settled and not pages.slots[3].settled
+        assert parted == []
+        books.tell()
+        assert parted == [child]
+        source.close()
+
     def test_both_wait_again_when_the_worker_is_to_stop(self, books, conn, stop):
         books.ended(Done(self.begin(books), Verdict.RELEASE), 0.0)
         stop.ask()

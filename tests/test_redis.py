@@ -647,6 +647,17 @@ class TestACallInTwoHalves:
             held.end_script()
         assert held.command('ECHO', 'third') == b'third'
 
+    def test_that_a_signal_broke_off_does_not_answer_the_next_call(self, held, conn, monkeypatch):
+        def interrupted(connection, count=1):
+            raise KeyboardInterrupt
+
+        held.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))
+        with monkeypatch.context() as patch:
+            patch.setattr('delayed._pooled.finish', interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                held.end_script()
+        assert held.command('ECHO', 'another') == b'another'
+
     def test_is_made_at_once_where_the_client_knows_no_halves(self, redis_server, conn, close):
         calls = caller(close(redis_server.client(single_connection_client=True)))
         calls.begin_script(_scripts.RESERVE, ('some_id', 'some_producer'), (3, 0))

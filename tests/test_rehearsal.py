@@ -67,6 +67,26 @@ def test_no_descriptor_to_be_had_is_no_reason_to_fail(runner_class, caplog, monk
         rehearse(runner_class)
 
 
+def test_those_of_several_threads_do_not_disturb_each_other(caplog):
+    """Each worker of a program may run in a thread."""
+    errors = []
+
+    def run():
+        try:
+            rehearse(Runner)
+        except BaseException as error:
+            errors.append(error)
+
+    with caplog.at_level(logging.INFO, logger.name):
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(('worker_class', 'times'), [(ForkedWorker, 1), (PreforkedWorker, 0)])
 def test_it_is_done_where_each_task_has_a_process(queue, conn, monkeypatch, worker_class, times):
     calls = []

@@ -12,6 +12,7 @@
 -- apart, or they would not be unique.
 -- A crash before leaves the first tasks to be swept; one after leaves the last to be swept or reclaimed.
 local waiting, notifications, enqueued, dequeued, leases, losses = unpack(KEYS)
+check_types(waiting, notifications, enqueued, leases, losses)
 
 local released, done, ended, scores = {}, {}, {}, {}
 for index = 8, #ARGV, 2 do
