@@ -97,7 +97,7 @@ class TestInRedisATask:
         self._assert_worker_within(Cost(1.05, 16.5, 800, 90), conn, drain, 'PreforkedWorker', 100, 600, queues=3)
 
     def test_costs_a_worker_that_takes_batches_a_fraction_of_a_round_trip(self, conn, drain):
-        self._assert_worker_within(Cost(0.1, 2.3, 110, 80), conn, drain, 'PreforkedWorker', 100, 900, prefetch=16)
+        self._assert_worker_within(Cost(0.1, 2.8, 110, 80), conn, drain, 'PreforkedWorker', 100, 900, prefetch=16)
 
     def test_costs_a_busy_forked_worker_little_more_than_one_round_trip(self, conn, drain):
         self._assert_worker_within(Cost(1.5, 18, 550, 130), conn, drain, 'ForkedWorker', 20, 120)
@@ -128,7 +128,7 @@ class TestInRedisATask:
 
 class TestInSystemCallsATask:
     @pytest.mark.parametrize(('worker_class', 'prefetch', 'fewer', 'more', 'budget'), [
-        ('PreforkedWorker', 1, 100, 500, 22), ('PreforkedWorker', 16, 100, 900, 11), ('ForkedWorker', 1, 20, 80, 95)])
+        ('PreforkedWorker', 1, 100, 500, 22), ('PreforkedWorker', 16, 100, 900, 11), ('ForkedWorker', 1, 20, 100, 108)])
     def test_costs_a_busy_worker_no_more_than_it_needs(
             self, drain, tmp_path, worker_class, prefetch, fewer, more, budget):
         def calls(number):

@@ -394,8 +394,8 @@ class TestAWorkerWithFewRights:
         while lease is not None:
             yield lease
             source.advance([lease])
-            _, (following,) = source.advanced()
-            lease = following or source.take(0.1)
+            _, following = source.advanced()
+            lease = following[0] if following else source.take(0.1)
         source.sweep()
 
     def test_needs_no_more(self, work):
