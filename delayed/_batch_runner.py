@@ -86,11 +86,4 @@ class BatchRunner(Runner):
             answers.append(message)
         if len(answers) == 1:
             return super()._report(answers[0])
-        try:
-            self._check_pipes()
-            self._writer.send_all(answers)
-        except BrokenPipeError:
-            return False
-        except OSError:
-            self._abandon()
-        return True
+        return self._tell(self._writer.send_all, answers)

@@ -200,20 +200,20 @@ class Runner:
         exit_now(code & 0xff)
 
     def _report(self, message: bytes) -> bool:
+        return self._tell(self._writer.send, message)
+
+    def _tell(self, send: Callable[[Any], None], what: Any) -> bool:
         """Tells the monitor. `False` if that is impossible: it is dead, or the task closed or reused our descriptors;
         then this process must end, and the page says the rest."""
         try:
-            self._check_pipes()
-            self._writer.send(message)
+            if _identity(self._writer.fd) != self._pipes[1] or _identity(self._reader.fd) != self._pipes[0]:
+                self._abandon()
+            send(what)
         except BrokenPipeError:
             return False
         except OSError:
             self._abandon()
         return True
-
-    def _check_pipes(self) -> None:
-        if _identity(self._writer.fd) != self._pipes[1] or _identity(self._reader.fd) != self._pipes[0]:
-            self._abandon()
 
     def _abandon(self) -> NoReturn:
         logger.error('a task closed the pipes of its process %d, which ends', self._pid)
