@@ -60,6 +60,8 @@ class Attempt:
     state = State.SENDING
     cause: Optional[Cause] = None
     _asked = False
+    #: For how many seconds its monitor forked others meanwhile, and would not have seen its end.
+    forked_for = 0.0
 
     def __init__(self, now: float, timeout: float, grace: float) -> None:
         """timeout: seconds for the task, from its beginning; half of it for sending. grace: seconds after SIGTERM."""

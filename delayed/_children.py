@@ -47,13 +47,17 @@ class Children:
             self._note_pid(self._current.pid)
         return self._current
 
-    def fork_ahead(self, brisk: bool) -> None:
-        """Forks what is spare, if the current child runs its last task. brisk: many short tasks are expected."""
-        if self._is_through(self._current) and not self._spares:
-            try:
-                self._spares = self._fork(_MANY_SPARES if brisk and self._max_tasks == 1 else 1)
-            except OSError as error:
-                logger.warning('cannot fork a spare child yet: %s', error)
+    def fork_ahead(self, brisk: bool) -> float:
+        """Forks what is spare, if the current child runs its last task. brisk: many short tasks are expected. Returns
+        how many seconds it took."""
+        if not self._is_through(self._current) or self._spares:
+            return 0.0
+        began = time.monotonic()
+        try:
+            self._spares = self._fork(_MANY_SPARES if brisk and self._max_tasks == 1 else 1)
+        except OSError as error:
+            logger.warning('cannot fork a spare child yet: %s', error)
+        return time.monotonic() - began
 
     def rest(self) -> None:
         """No task waits, or one runs for long: one spare is enough."""

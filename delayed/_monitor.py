@@ -113,7 +113,7 @@ class Monitor:
         attempt = self._begin(lease)
         try:
             self._send(child, attempt, lease.payload)
-            self._children.fork_ahead(self._books.brisk)
+            attempt.forked_for = self._children.fork_ahead(self._books.brisk)
             self._books.take_ahead(lease)
             report = self._watch(child, slot, lease, attempt)
         except BaseException:
@@ -138,7 +138,8 @@ class Monitor:
         if outcome is not None and outcome.kind is not Kind.FINISHED and not record:
             reason, record = 'it ' + outcome.what, outcome.to_json()
         now = time.monotonic()
-        self._books.ended(Done(lease, verdict, reason, child, slot, record), now - attempt.began)
+        self._books.ended(Done(lease, verdict, reason, child, slot, record),
+                          max(0.0, now - attempt.began - attempt.forked_for))
         if exited is None:
             self._end_if_out_of_step(child)
         self._children.ended(now)

@@ -128,7 +128,7 @@ class TestInRedisATask:
 
 class TestInSystemCallsATask:
     @pytest.mark.parametrize(('worker_class', 'prefetch', 'fewer', 'more', 'budget'), [
-        ('PreforkedWorker', 1, 100, 500, 22), ('PreforkedWorker', 16, 100, 900, 11), ('ForkedWorker', 1, 20, 100, 108)])
+        ('PreforkedWorker', 1, 100, 500, 22), ('PreforkedWorker', 16, 100, 900, 11), ('ForkedWorker', 1, 20, 100, 118)])
     def test_costs_a_busy_worker_no_more_than_it_needs(
             self, drain, tmp_path, worker_class, prefetch, fewer, more, budget):
         def calls(number):
