@@ -158,10 +158,8 @@ class Books:
                 self._pace.backlog = bool(self._hand)
                 if self._hand and rapid:
                     self._take_off(None, True)
-            elif rapid:
+            else:  # it goes on while they are short: to change one's mind costs calls
                 self._take_off(begun, True)
-            elif begun.ahead:
-                begun.retry(time.monotonic())  # so Redis learns by a renewal that it has begun
         except Unavailable as error:
             self._postpone(error)
 

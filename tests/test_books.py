@@ -151,15 +151,14 @@ class TestWhereTasksAreVeryShort:
         books.ended(Done(lease, Verdict.RELEASE), 0.0)
         assert books.due(lease, time.monotonic()) >= before
 
-    def test_redis_learns_that_one_has_begun_when_they_are_not_so_short_any_more(self, books, conn):
+    def test_it_goes_on_like_that_when_they_are_but_short(self, books, conn):
         books.ended(Done(self.begin(books), Verdict.RELEASE), 0.0)
         lease = books.next()
         assert lease.ahead
         books.ended(Done(lease, Verdict.RELEASE), 0.005)  # it is the pace that counts here
         books._unsettled.clear()
         books.take_ahead(lease)
-        assert books.keep(lease, time.monotonic(), Page().slots[0])
-        assert [holder for holder in conn.hvals('default_leases') if holder == lease.holder.encode()]
+        wait_until(lambda: lease.holder.encode() in conn.hvals('default_leases'))  # Redis knows that it has begun
 
     def test_its_child_may_leave_when_redis_knows_of_its_last_end(self, queue, conn, stop):
         class Anyone:
