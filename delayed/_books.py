@@ -25,8 +25,6 @@ SLOW = 0.02
 _RAPID = 0.001
 #: Where sweeps are so far apart, in seconds, to wait for a task for a second does not matter.
 _UNHURRIED = 2.5
-
-
 _RELEASE, _HAND_BACK = Verdict.RELEASE, Verdict.HAND_BACK  # see _attempt.py
 
 
@@ -151,15 +149,14 @@ class Books:
             if self._stop.wanted or self._outage.seconds:
                 return
             self._sweep_if_due()
-            rapid = self._pace.rapid and self._source.overlaps
-            if not self._hand:
-                self._take_off(begun, True)
-                self._land()
-                self._pace.backlog = bool(self._hand)
-                if self._hand and rapid:
-                    self._take_off(None, True)
-            else:  # it goes on while they are short: to change one's mind costs calls
-                self._take_off(begun, True)
+            in_hand = bool(self._hand)
+            self._take_off(begun, True)
+            if in_hand:  # it goes on while they are short: to change one's mind costs calls
+                return
+            self._land()
+            self._pace.backlog = bool(self._hand)
+            if self._pace.rapid and self._source.overlaps:
+                self._take_off(None, True)
         except Unavailable as error:
             self._postpone(error)
 

@@ -86,9 +86,11 @@ class Reader:
         found: List[bytes] = []
         while len(received) >= start + _LENGTH.size:
             end = start + _LENGTH.size + _LENGTH.unpack_from(received, start)[0]
-            if self._most is not None and end - start > self._most and not found:
+            if self._most is not None and end - start > self._most:
+                if found:
+                    break
                 raise ValueError('a message of %d bytes' % (end - start))
-            if len(received) < end or (self._most is not None and end - start > self._most):
+            if len(received) < end:
                 break
             found.append(bytes(received[start + _LENGTH.size:end]))
             start = end

@@ -69,7 +69,6 @@ class Ledger:
 
     def __post_init__(self) -> None:
         keys = self.keys
-        self._lease_words: Dict[Tuple[str, Optional[float]], Tuple[bytes, ...]] = {}  # encoded once
         self._enqueue_keys: Dict[str, Tuple[str, ...]] = {}  # of each producer
         self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
 
@@ -129,11 +128,7 @@ class Ledger:
         return Taken(*reply) if reply else None
 
     def _lease_args(self, mode: str, lease_ms: Optional[float], holder: str) -> Tuple[Any, ...]:
-        words = self._lease_words.get((mode, lease_ms))
-        if words is None:
-            texts = mode, '' if lease_ms is None else str(lease_ms), str(self.default_allowance_ms)
-            words = self._lease_words[mode, lease_ms] = tuple(text.encode() for text in texts)
-        return (*words, holder)
+        return (mode, '' if lease_ms is None else lease_ms, self.default_allowance_ms, holder)
 
     def release(self, payload: bytes, tokens: Tokens) -> bool:
         """Forgets a task. `False` if it has become another's. Without tokens: by payload alone."""

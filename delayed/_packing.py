@@ -68,7 +68,6 @@ class Packer:
             return [b'$%d\r\n%b\r\n' * len(words) % tuple(sized)]
         return _in_pieces(sized[1::2])
 
-
     def _encoded(self, word: Argument) -> bytes:
         if isinstance(word, bytes):
             return word
