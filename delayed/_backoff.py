@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import time
 from typing import Iterator
 
@@ -14,7 +14,7 @@ _FIRST = 0.1
 def delay(failures: int, most: float = MOST) -> float:
     """Seconds to wait after so many failures in a row: doubled each time up to `most`, with jitter, lest a whole fleet
     knocks at once."""
-    return min(most, _FIRST * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
+    return min(most, _FIRST * 2.0 ** min(failures - 1, 10)) * (1.0 - os.urandom(1)[0] / 512)
 
 
 def delays(seconds: float, most: float = MOST) -> Iterator[float]:

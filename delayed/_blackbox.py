@@ -1,18 +1,12 @@
-"""The black box: makes the record of each task's end, in its child, or in the monitor where the child died."""
+"""The black box: makes the record of a task whose child died, in its monitor."""
 
 from __future__ import annotations
 
 import faulthandler
-import math
 import os
-import resource
 import signal
-import socket
 import time
-import traceback
-from dataclasses import replace
-from functools import partial
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
 from . import _page
 from ._attempt import Cause
@@ -20,16 +14,12 @@ from ._child import Child, Exit
 from ._describe import without_arguments
 from ._lease import Lease
 from ._limits import Limits
-from ._memory import MEGABYTE, PEAK_UNIT
+from ._memory import MEGABYTE
 from ._memory_kills import MemoryKills
-from ._page import Beginning, Page, Slot, Step
-from ._stacks import current_stacks
-from ._stamp import stamp_of
-from ._terms import Terms
-from ._usage import usage_of, usage_of_programs
-from .outcome import LONGEST_STACK_IN_REDIS, Kind, Outcome
+from ._page import Slot, Step
+from ._recorder import name_of, name_of_worker, names_in, used_in
+from .outcome import Kind, Outcome
 from .queue import Queue
-from .task import Task
 
 #: Raised by what a process itself has done, its libraries included.
 _FAULTS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS,
@@ -48,105 +38,8 @@ _BY_OUTCOME = {
     _page.Outcome.UNREADABLE: Kind.UNREADABLE,
     _page.Outcome.NOT_LOADABLE: Kind.NOT_LOADABLE,
 }
-#: No program is started and waited for in less, in seconds: after so short a task nobody asks what programs used.
-_TOO_SHORT_FOR_PROGRAMS = 0.0005
-#: What is kept of an exception's text, in characters.
-_LONGEST_TEXT = 1000
-#: What a process had used when a task began is known as of so long before, in seconds.
-_FRESH = 0.01
 #: A process that died with so much of its memory limit was short of it, most likely.
 _NEARLY_ALL = 0.8
-
-#: A task's id, module and function.
-Name = Tuple[Any, str, str]
-#: Calls the error handler.
-Failed = Callable[[Task, Optional[int], Any], None]
-
-
-def name_of_worker(pid: int) -> str:
-    return '%s:%d' % (socket.gethostname(), pid)
-
-
-class Recorder:
-    """In a child, which has this page. `worker`: whose child, as `host:pid`."""
-
-    def __init__(self, page: Page, terms: Sequence[Terms], worker: str, limits: Limits) -> None:
-        self._page = page
-        self._terms = terms
-        self._worker = worker
-        self._pid = 0
-        self._limits = limits
-        self._programs = 0.0, 0.0  # seconds of processor time of the programs that tasks have started
-        self._began = 0.0
-        self._slot: Optional[Slot] = None
-        self._payload = b''
-        self._used = 0.0, 0.0, 0.0  # by this process: seconds, user and system; bytes at its peak
-        self._read_at = -math.inf  # monotonic seconds
-        self._is_noted = False  # on the page
-        self._epoch = 0.0  # when monotonic time was 0, in Unix seconds
-
-    def begin(self, slot: Slot, payload: bytes) -> None:
-        """A task begins: notes on the page what must be known if this process dies in it."""
-        now = time.monotonic()
-        if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
-            if self._slot is not None:
-                self._programs = usage_of_programs()[:2]
-            self._epoch, self._pid = time.time() - now, os.getpid()
-            self._keep(now, resource.getrusage(resource.RUSAGE_SELF))
-        if not self._is_noted:
-            self._page.note_used(self._epoch, *self._used)
-            self._is_noted = True
-        self._began, self._slot, self._payload = now, slot, payload
-        slot.began = now
-
-    def _keep(self, now: float, spent: resource.struct_rusage) -> None:
-        user, system = self._programs
-        self._used = spent.ru_utime + user, spent.ru_stime + system, float(spent.ru_maxrss * PEAK_UNIT)
-        self._read_at, self._is_noted = now, False
-
-    def finished(self, task: Task) -> None:
-        """The task that began last has returned: its record is made if somebody asks for it."""
-        task.make_outcome = self._at_this_moment(Kind.FINISHED, task)
-
-    def ended(self, kind: Kind, task: Optional[Task], stack: Optional[str] = None,
-              limit: Optional[str] = None) -> Outcome:
-        """The record of the task that began last, at this moment."""
-        return self._at_this_moment(kind, task, stack, limit)()
-
-    def _at_this_moment(self, kind: Kind, task: Optional[Task], stack: Optional[str] = None,
-                        limit: Optional[str] = None) -> Callable[[], Outcome]:
-        now = time.monotonic()
-        if now - self._began > _TOO_SHORT_FOR_PROGRAMS:
-            self._programs = usage_of_programs()[:2]
-        slot = self._slot
-        assert slot is not None
-        spent = resource.getrusage(resource.RUSAGE_SELF)
-        beginning = Beginning(self._epoch + self._began, self._began, *self._used)
-        self._keep(now, spent)
-        return partial(_outcome_in_child, kind, _name_of(task), self._payload, beginning, now, spent, self._programs,
-                       (self._terms[slot.queue].queue_name, self._worker, self._pid), stack, limit)
-
-    def failed(self, task: Task, error: BaseException) -> Outcome:
-        """The record of a task that raised `error`."""
-        limit = self._limits.exceeded_by(error)
-        return replace(self.ended(Kind.OVER_LIMIT if limit else Kind.FAILED, task, limit=limit), note=_in_words(error))
-
-    def cannot_run(self, kind: Kind, task: Optional[Task], error: BaseException) -> Outcome:
-        """The record of a task that is set aside for `error`, with its traceback."""
-        return self.ended(kind, task, _traceback_of(error))
-
-    @staticmethod
-    def with_traceback(outcome: Outcome, error: BaseException) -> Outcome:
-        """The record of a task that raised, as it goes to Redis; the log has the traceback already."""
-        return replace(outcome, stack=_traceback_of(error))
-
-    def before(self, failed: Failed) -> Failed:
-        """`failed` as an orphan calls it, from a thread of its own: its task is out of time, and its monitor dead."""
-        def tell(task: Task, kill_signal: Optional[int], exc_info: Any) -> None:
-            task.outcome = self.ended(Kind.TIMED_OUT, task, current_stacks())
-            failed(task, kill_signal, exc_info)
-
-        return tell
 
 
 class BlackBox:
@@ -161,11 +54,11 @@ class BlackBox:
     def open(self, child: Child, slot: Slot, lease: Lease, cause: Optional[Cause], exited: Exit) -> Outcome:
         """The record of a task whose child is dead, but not yet forgotten. `cause`: why the monitor ended it."""
         kind = judge_kind(slot.step, slot.outcome, cause, exited.signum, self._limits)
-        name = _name_of(without_arguments(lease.payload))
-        used = _used(lease.payload, child.page.beginning_of(slot), time.monotonic(),
-                     *(exited.usage or (None, None, None)))
+        name = name_of(without_arguments(lease.payload))
+        used = used_in(lease.payload, child.page.beginning_of(slot), time.monotonic(),
+                       *(exited.usage or (None, None, None)))
         return Outcome(
-            kind, **_names(name), queue=self._queues[lease.queue].name, worker=self._worker,
+            kind, **names_in(name), queue=self._queues[lease.queue].name, worker=self._worker,
             child_pid=child.pid, **used, exit_code=exited.code if exited.signum is None else None, signal=exited.signum,
             limit='task_max_cpu' if kind is Kind.OVER_LIMIT else None, note=self._note(kind, child, exited),
             stack=_stack(kind, child, exited))
@@ -179,23 +72,6 @@ class BlackBox:
         if kind is Kind.CRASHED and faulthandler.is_enabled() and exited.signum in _WITH_STACKS:
             return "its stack went to where the program's own faulthandler writes"
         return None
-
-
-def _traceback_of(error: BaseException) -> str:
-    try:
-        return ''.join(traceback.format_exception(type(error), error, error.__traceback__))[-LONGEST_STACK_IN_REDIS:]
-    except Exception:  # some cannot be formatted, a SyntaxError with odd fields for one
-        return _in_words(error)
-
-
-def _in_words(error: BaseException) -> str:
-    """As the last line of its traceback."""
-    try:
-        text = str(error)
-    except Exception:  # of a class of the user's own
-        text = ''
-    name = type(error).__name__
-    return '%s: %s' % (name, text[:_LONGEST_TEXT]) if text else name
 
 
 def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signum: Optional[int],
@@ -212,40 +88,6 @@ def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signu
     if signum == signal.SIGXCPU and limits.cpu is not None:
         return Kind.OVER_LIMIT
     return Kind.CRASHED if signum in _FAULTS else Kind.KILLED
-
-
-def _outcome_in_child(kind: Kind, name: Optional[Name], payload: bytes, beginning: Beginning, now: float,
-                      spent: resource.struct_rusage, programs: Tuple[float, float], where: Tuple[str, str, int],
-                      stack: Optional[str], limit: Optional[str]) -> Outcome:
-    queue, worker, child_pid = where
-    own = usage_of(spent)
-    used = _used(payload, beginning, now, own.user + programs[0], own.system + programs[1], own.peak_rss)
-    return Outcome(kind, **_names(name), queue=queue, worker=worker, child_pid=child_pid, **used, limit=limit,
-                   stack=stack)
-
-
-def _name_of(task: Optional[Task]) -> Optional[Name]:
-    return None if task is None else (task.id, task.module_name, task.func_name)
-
-
-def _names(name: Optional[Name]) -> Dict[str, Any]:
-    return {} if name is None else {'task_id': name[0], 'function': '%s.%s' % name[1:]}
-
-
-def _used(payload: bytes, beginning: Optional[Beginning], now: float, user: Optional[float], system: Optional[float],
-          peak_rss: Optional[int]) -> Dict[str, Any]:
-    """How long a task waited, and what was used from its beginning until `now` (monotonic); the others are of all the
-    process' life."""
-    if beginning is None:
-        return {'peak_rss': peak_rss}
-    used: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
-                            'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
-    enqueued_at = stamp_of(payload)
-    if enqueued_at is not None:
-        used['wait_seconds'] = max(0.0, beginning.started_at - enqueued_at)
-    if user is not None and system is not None:  # the kernel's figures may go back by some microseconds
-        used.update(user_seconds=max(0.0, user - beginning.user), system_seconds=max(0.0, system - beginning.system))
-    return used
 
 
 def _stack(kind: Kind, child: Child, exited: Exit) -> Optional[str]:

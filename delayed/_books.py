@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import Callable, Deque, List, NamedTuple, Optional, Sequence
 
 from ._attempt import Verdict
@@ -44,12 +43,11 @@ class Done(NamedTuple):
         return self.verdict is _RELEASE and not self.record
 
 
-@dataclass
 class Pace:
     """Whether to take tasks ahead: only while some wait, and they are short."""
 
-    backlog: bool = False
-    seconds: float = math.inf  # that the last task took
+    backlog = False
+    seconds = math.inf  # that the last task took
 
     @property
     def brisk(self) -> bool:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Iterable, List, Optional
+from typing import Iterable, List, Optional, Tuple
 
 from . import constants
 
 _LENGTH = struct.Struct('=I')
+
+
+def identity(fd: int) -> Tuple[int, int]:
+    """What a descriptor leads to: a task may have closed one of ours, and opened another by the same number."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 class Writer:

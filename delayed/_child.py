@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import warnings
-from typing import Callable, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from . import _fds, _streams
 from ._channel import Reader, Writer
+from ._life import Prepare, live_and_exit
 from ._page import Page, Slot
 from ._shield import SignalMask, signals_held
 from ._stacks import StackFile
@@ -21,11 +22,6 @@ from ._usage import Usage, usage_of
 from ._wakeup import milliseconds
 
 _LONGEST_REPORT = 1 << 20  # bytes
-
-#: What a child does. It is told which signals had been blocked.
-Life = Callable[[SignalMask], None]
-#: Makes one before the fork, of a page, a file for stacks and the child's ends of the pipes.
-Prepare = Callable[[Page, StackFile, int, int], Life]
 
 
 class Exit(NamedTuple):
@@ -42,8 +38,8 @@ class Exit(NamedTuple):
 class Child:
     """A child and the monitor's ends of its pipes; `fork_all` makes a process of it."""
 
-    def __init__(self, page: Page, stacks: StackFile, prepare: Prepare) -> None:
-        """Makes all ready for the fork. Raises `OSError`."""
+    def __init__(self, page: Page, stacks: StackFile, prepare: Optional[Prepare]) -> None:
+        """Makes all ready for the fork; where that is somebody else's, `prepare` is `None`. Raises `OSError`."""
         self.page = page
         self.stacks = stacks
         self.pid = 0
@@ -57,7 +53,7 @@ class Child:
             pipes += _fds.pipe()
             pipes += _fds.pipe()
             tasks_read, tasks_write, results_read, results_write = pipes
-            self._live = prepare(page, stacks, tasks_read, results_write)
+            self._live = None if prepare is None else prepare(page, stacks, tasks_read, results_write)
         except BaseException:
             _fds.close(*pipes)
             stacks.close()
@@ -69,16 +65,26 @@ class Child:
 
     def fork(self, mask: SignalMask) -> None:
         """Does no more than must be done between two forks."""
+        live = self._live
+        assert live is not None
         with _fds.sparing(*self._ends, self.stacks.fd):
             self.pid = _fork()
             if self.pid == 0:
-                _live_and_exit(self._live, mask)
+                live_and_exit(live, mask)
 
     def adopt(self) -> None:
         """Does the rest, in the monitor."""
+        self.close_ends()
+        self._death_fd = _watch_death(self.pid)
+
+    @property
+    def ends(self) -> Tuple[int, ...]:
+        """The child's ends of the pipes, as long as this process has them."""
+        return self._ends
+
+    def close_ends(self) -> None:
         _fds.close(*self._ends)
         self._ends = ()  # the numbers may be another pipe's soon
-        self._death_fd = _watch_death(self.pid)
 
     def next_slot(self) -> Slot:
         """The part of the page for the next task that is sent."""
@@ -214,25 +220,6 @@ def _fork() -> int:
     if pid == 0:
         _streams.renew()
     return pid
-
-
-def _live_and_exit(live: Life, mask: SignalMask) -> NoReturn:
-    code = 1
-    try:
-        live(mask)
-        code = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        exit_now(code)
-
-
-def exit_now(code: int) -> NoReturn:
-    """Ends this process without its parent's clean-up, its output flushed."""
-    try:
-        _streams.flush()
-    finally:
-        os._exit(code)
 
 
 def _watch_death(pid: int) -> Optional[int]:

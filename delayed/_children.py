@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
 from typing import Callable, List, Optional, Tuple
 
-from ._child import Child, Exit, Prepare, fork_all
+from ._child import Child, Exit, fork_all
+from ._fork_server import Setup
+from ._lean import LeanForks
+from ._life import Prepare
 from ._page import Page
+from ._shield import SignalMask
 from ._stacks import StackFiles
 from .logger import logger
 
@@ -25,14 +30,19 @@ class Children:
     are short, see `fork_all`."""
 
     def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
-                 note_pid: Callable[[Optional[int]], None], slots: int = 2) -> None:
-        """timeout: seconds that a child has to leave before it is killed. slots: on its page."""
+                 note_pid: Callable[[Optional[int]], None], slots: int = 2,
+                 setup: Optional[Callable[[SignalMask, int, Optional[int]], Setup]] = None) -> None:
+        """timeout: seconds that a child has to leave before it is killed. slots: on its page. setup: of a fork server,
+        where there may be one; it takes a mask, the slots, and the signal that asks for stacks."""
         self._prepare = prepare
         self._timeout = timeout
         self._max_tasks = max_tasks
         self._stack_files = StackFiles()
         self._note_pid = note_pid
         self._slots = slots
+        self._lean: Optional[LeanForks] = None
+        if setup is not None:
+            self._lean = LeanForks(lambda mask: setup(mask, slots, self._stack_files.signum), self._make_lean)
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
         self._spares: List[Child] = []
@@ -43,14 +53,18 @@ class Children:
         """A live child that waits for a task. Raises `OSError` if none can be forked."""
         self.tend()
         if self._current is None:
-            self._current = (self._spares or self._fork(1)).pop()
+            self._current = self._take_spare() or self._fork(1).pop()
             self._note_pid(self._current.pid)
         return self._current
 
     def fork_ahead(self, brisk: bool) -> float:
         """Forks what is spare, if the current child runs its last task. brisk: many short tasks are expected. Returns
         how many seconds it took."""
-        if not self._is_through(self._current) or self._spares:
+        if not self._is_through(self._current):
+            return 0.0
+        if brisk and self._lean is not None and self._lean.order():
+            return 0.0
+        if self._spares:
             return 0.0
         began = time.monotonic()
         try:
@@ -61,6 +75,8 @@ class Children:
 
     def rest(self) -> None:
         """No task waits, or one runs for long: one spare is enough."""
+        if self._lean is not None:
+            self._spares += self._lean.rest()
         while len(self._spares) > 1:
             self._let_go(self._spares.pop())
 
@@ -100,6 +116,8 @@ class Children:
 
     def dismiss(self) -> None:
         """Ends all children: idle ones end by themselves; one that does not in time is killed."""
+        if self._lean is not None:
+            self._spares += self._lean.close()
         for child in (self._current, *self._spares, *self._parting):
             if child is not None:
                 for slot in child.page.slots:
@@ -116,6 +134,15 @@ class Children:
             child.close()
         self._leaving.clear()
         self._stack_files.close()
+
+    def _take_spare(self) -> Optional[Child]:
+        if self._spares:
+            return self._spares.pop()
+        return None if self._lean is None else self._lean.take()
+
+    def _make_lean(self, page_fd: int) -> Child:
+        os.ftruncate(page_fd, Page.size(self._slots))
+        return Child(Page(self._slots, page_fd), self._stack_files.take(), None)
 
     def _fork(self, count: int) -> List[Child]:
         children: List[Child] = []

@@ -10,8 +10,8 @@ import time
 import traceback
 from typing import Any, Callable, List, NoReturn
 
-from ._child import exit_now
 from ._shield import STOPPING
+from ._streams import exit_now
 from .errors import DelayedError
 from .worker import Worker
 

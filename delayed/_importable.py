@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 from types import FunctionType
@@ -12,6 +11,8 @@ from .errors import NotImportable
 
 #: What a module is called that was started instead of imported: by Python; by `multiprocessing` in a spawned process.
 _MAIN = ('__main__', '__mp_main__')
+#: `inspect.CO_COROUTINE`. No worker needs that module.
+_CO_COROUTINE = 0x80
 _warned_of_main = False
 
 
@@ -41,8 +42,9 @@ def check_importable(func: Callable[..., Any]) -> Tuple[str, str]:
 
 def _is_coroutine_function(func: Callable[..., Any]) -> bool:
     """What `inspect` says, which takes longer than all else in `check_importable` for a plain function."""
-    if type(func) is FunctionType and not func.__dict__ and not func.__code__.co_flags & inspect.CO_COROUTINE:
+    if type(func) is FunctionType and not func.__dict__ and not func.__code__.co_flags & _CO_COROUTINE:
         return False
+    import inspect
     return inspect.iscoroutinefunction(func)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import List
+from typing import List, NamedTuple
 
 ID_SUFFIX = '_id'
 NOTI_SUFFIX = '_noti'
@@ -11,8 +10,7 @@ ENQUEUED_SUFFIX = '_enqueued'
 DEQUEUED_SUFFIX = '_dequeued'
 
 
-@dataclass(frozen=True)
-class QueueKeys:
+class QueueKeys(NamedTuple):
     """The first five are 0.5.1b2's; what our own features need stands beside them."""
 
     #: List: the payloads that wait, oldest on the left. Its name is the queue's.

@@ -12,7 +12,6 @@ redis-py raises when Redis is away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _scripts
@@ -56,19 +55,15 @@ class Lost(NamedTuple):
     waits: bool
 
 
-@dataclass
 class Ledger:
-    """The moves. `default_allowance_ms` is that of a payload that has none; `requeue_timeout_ms` the grace after a
-    timeout."""
+    """The moves. `default_allowance_ms` is that of a payload that has none."""
 
-    keys: QueueKeys
-    caller: Caller
-    default_allowance_ms: float
-    busy_len: int
-    postponement_ms: float
-
-    def __post_init__(self) -> None:
-        keys = self.keys
+    def __init__(self, keys: QueueKeys, caller: Caller, default_allowance_ms: float, busy_len: int,
+                 postponement_ms: float) -> None:
+        self.keys, self.caller = keys, caller
+        self.default_allowance_ms = default_allowance_ms
+        self.busy_len = busy_len
+        self.postponement_ms = postponement_ms
         self._enqueue_keys: Dict[str, Tuple[str, ...]] = {}  # of each producer
         self._store = (keys.waiting, keys.notifications, keys.enqueued, keys.dequeued, keys.leases, keys.losses)
 

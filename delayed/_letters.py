@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from .outcome import Outcome
 
@@ -15,8 +14,7 @@ _ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
 FOREIGN = 'it was not set aside by this library, and cannot be put back'
 
 
-@dataclass(frozen=True)
-class DeadLetter:
+class DeadLetter(NamedTuple):
     """A task that was set aside.
 
     id: what `requeue_dead` and `delete_dead` take.

@@ -4,30 +4,52 @@ pages of memory, which is what a short life costs most of."""
 from __future__ import annotations
 
 import gc
-import os
-from typing import Type
+import sys
+from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn, Optional, Sequence, Type
 
-from ._blackbox import Recorder, name_of_worker
-from ._child import Life, Prepare
-from ._limits import Limiter
-from ._options import Options
+from . import _streams
+from ._child_stacks import ChildStacks
+from ._limits import Limiter, Limits
 from ._orphan import Orphan
 from ._page import Page
-from ._runner import Runner
+from ._recorder import Recorder, name_of_worker
+from ._runner import Handlers, Runner
 from ._shield import Shield, SignalMask
-from ._source import Source
-from ._stacks import StackFile
-from ._terms import terms_of
+from ._terms import Terms
+
+if TYPE_CHECKING:
+    from ._source import Source
+
+#: What a child does. It is told which signals had been blocked.
+Life = Callable[[SignalMask], None]
+#: Makes one before the fork, of a page, a file for stacks and the child's ends of the pipes.
+Prepare = Callable[[Page, ChildStacks, int, int], Life]
 
 
-def lives_of(runner_class: Type[Runner], source: Source, options: Options, shield: Shield) -> Prepare:
-    """Prepares the children of this process, its monitor."""
-    monitor_pid = os.getpid()
+class ChildOptions(NamedTuple):
+    """What all children of a monitor have in common; see `Options`."""
 
-    def prepare(page: Page, stacks: StackFile, tasks_fd: int, results_fd: int) -> Life:
-        terms, forget = terms_of(options.queues), source.forgetter()
-        recorder = Recorder(page, terms, name_of_worker(monitor_pid), options.limits)
-        orphan = Orphan(page, monitor_pid, source.reopened, options.kill_timeout, terms,
+    monitor_pid: int
+    terms: Sequence[Terms]
+    handlers: Handlers
+    limits: Limits
+    shield: Shield
+    kill_timeout: float
+    max_tasks: Optional[int]
+    max_rss: Optional[int]
+    keep_failed: bool
+
+
+def lives_of(runner_class: Type[Runner], options: ChildOptions, connect: Callable[[], Source],
+             forgetter: Callable[[], Callable[[], None]]) -> Prepare:
+    """Prepares children. connect: makes an orphan's source. forgetter: makes what closes a child's copy of the
+    monitor's connection to Redis."""
+    worker = name_of_worker(options.monitor_pid)
+
+    def prepare(page: Page, stacks: ChildStacks, tasks_fd: int, results_fd: int) -> Life:
+        terms, shield, forget = options.terms, options.shield, forgetter()
+        recorder = Recorder(page, terms, worker, options.limits)
+        orphan = Orphan(page, options.monitor_pid, connect, options.kill_timeout, terms,
                         recorder.before(options.handlers.failed), shield.alarm, options.keep_failed)
         runner = runner_class(page, tasks_fd, results_fd, options.handlers, orphan, terms, options.max_tasks,
                               options.max_rss, recorder)
@@ -43,3 +65,15 @@ def lives_of(runner_class: Type[Runner], source: Source, options: Options, shiel
         return live
 
     return prepare
+
+
+def live_and_exit(live: Life, mask: SignalMask) -> NoReturn:
+    """In the child."""
+    code = 1
+    try:
+        live(mask)
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        _streams.exit_now(code)

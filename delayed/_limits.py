@@ -8,15 +8,14 @@ import math
 import os
 import resource
 import signal
-from dataclasses import dataclass
-from typing import Iterator, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple
 
+from ._channel import identity
 from ._memory import MEGABYTE
 from ._usage import own_usage
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """cpu: seconds of processor time. memory: megabytes that a process may have for its data. `None`: no limit."""
 
     cpu: Optional[float] = None
@@ -38,7 +37,7 @@ class Limiter:
     def __init__(self, limits: Limits, stacks_fd: int) -> None:
         self._limits = limits
         self._stacks_fd = stacks_fd
-        self._file = _identity(stacks_fd)
+        self._file = identity(stacks_fd)
         if limits.cpu is not None:
             faulthandler.register(signal.SIGXCPU, stacks_fd, chain=True)
 
@@ -62,7 +61,7 @@ class Limiter:
     def _begin_stacks(self) -> None:
         """What is found in the file is this task's."""
         with contextlib.suppress(OSError):
-            if _identity(self._stacks_fd) == self._file:  # else an earlier task has closed it
+            if identity(self._stacks_fd) == self._file:  # else an earlier task has closed it
                 os.ftruncate(self._stacks_fd, 0)
 
 
@@ -72,8 +71,3 @@ def _lower(which: int, value: int) -> Tuple[int, Tuple[int, int]]:
     least = min(value, *(each for each in (soft, hard) if each != resource.RLIM_INFINITY), value)
     resource.setrlimit(which, (least, hard))
     return which, before
-
-
-def _identity(fd: int) -> Tuple[int, int]:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from . import _fds, _streams
-from ._child import Exit, exit_now
+from ._child import Exit
 from ._shield import SignalMask, signals_held
 
 #: What a member does until it is to stop. It is told whom to ask, once a signal has come, if it is to stop at once.
@@ -140,7 +140,7 @@ def _live(work: Work, is_urgent: Callable[[], bool], program: Dict[int, Any], ma
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        exit_now(code)
+        _streams.exit_now(code)
 
 
 def _stop_with(supervisor_pid: int, alive: int) -> None:

@@ -13,7 +13,7 @@ import struct
 import time
 from typing import Callable, Optional, Type
 
-from . import _backoff, _memory, _runner
+from . import _backoff, _fds, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed
 from ._blackbox import BlackBox
 from ._books import SLOW, Books, Done
@@ -22,7 +22,7 @@ from ._children import Children
 from ._describe import describe
 from ._lease import Lease
 from ._life import lives_of
-from ._options import Options
+from ._options import Options, child_options, setup_of
 from ._page import Slot, Step
 from ._rehearsal import rehearse
 from ._shield import Shield
@@ -56,8 +56,10 @@ class Monitor:
         self._options = options
         self._wakeup = wakeup
         self._stop = stop
-        self._children = Children(lives_of(self._runner, source, options, shield), options.max_tasks,
-                                  max(options.kill_timeout, 1.0), note_pid, self._slots)
+        of_children = child_options(options, shield)
+        lives = lives_of(self._runner, of_children, source.reopened, source.forgetter)
+        self._children = Children(lives, options.max_tasks, max(options.kill_timeout, 1.0), note_pid, self._slots,
+                                  setup_of(of_children, options.recipe))
         self._books = self._open_books()
         self._provisional_timeouts = [provisional_timeout_of(queue) for queue in options.queues]
         self._black_box = BlackBox(options.queues, options.limits)
@@ -70,7 +72,7 @@ class Monitor:
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
         if self._options.max_tasks == 1:
-            rehearse(self._runner)
+            rehearse(self._runner, (_fds.pipe, _fds.close))
         self._source.open()
         _memory.trim()
         try:

@@ -11,19 +11,18 @@ import os
 import signal
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from . import _backoff
+from . import _backoff, _log
 from ._attempt import Verdict, judge, keep_failed
 from ._lease import Lease
 from ._page import Outcome, Page, Slot, Step
-from ._redis import Unavailable
 from ._shield import DEATH_SIGNAL
-from ._source import Source
 from ._terms import Terms
-from .logger import logger
 from .task import Task
+
+if TYPE_CHECKING:
+    from ._source import Source
 
 _PR_SET_PDEATHSIG = 1
 #: Loaded before any fork: in a child it would cost milliseconds each time.
@@ -35,18 +34,19 @@ _MANY_TIMES = 100  # that are kept at hand
 _SETTLE_SECONDS = 60.0
 
 
-@dataclass
 class Job:
     """One task in the child: its payload, its part of the page, and why it could not be run, if so, with the record
     of it as JSON."""
 
-    payload: bytes
-    slot: Slot
-    reason: str = ''
-    record: str = ''
-    #: Which of its child's tasks it is, where it came in a batch; and whether it is not to be begun.
-    number: int = 0
-    skipped: bool = False
+    reason = record = ''
+    #: Of one in a batch: whether it is not to be begun.
+    skipped = False
+
+    def __init__(self, payload: bytes, slot: Slot, number: int = 0) -> None:
+        """number: which of its child's tasks it is, where it came in a batch."""
+        self.payload = payload
+        self.slot = slot
+        self.number = number
 
 
 class Orphan:
@@ -116,7 +116,8 @@ class Orphan:
         unsettled += [job for job in reversed(unknown) if job.skipped]  # each goes in front of the last
         if not unsettled:
             return
-        logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid, self._pid)
+        _log.logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid,
+                            self._pid)
         source = self._connect()
         for delay in _backoff.delays(_SETTLE_SECONDS, source.longest_pause):
             try:
@@ -126,10 +127,10 @@ class Orphan:
                             source.settle(self._lease(job), self._judge(job), job.reason, job.record)
                             job.slot.settled = True
                 return
-            except Unavailable as error:
-                logger.debug('cannot settle yet: %s', error)
+            except source.unavailable as error:
+                _log.logger.debug('cannot settle yet: %s', error)
             time.sleep(delay)
-        logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
+        _log.logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
 
     def _judge(self, job: Job) -> Verdict:
         verdict = judge(Step.IDLE if job.skipped else Step.ENDED, job.slot.outcome, None, False)
@@ -151,14 +152,14 @@ class Orphan:
         if running is None:
             return  # between tasks: the end of the pipe tells
         (job, task, deadline), before = running, [each for each in list(self._jobs) if each is not running[0]]
-        logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
+        _log.logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
         if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
             self._extend_lease(self._connect(), job, deadline)
         self.settle([*before, *self._unbegun()])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._running is not running:
             return  # it is through, its handlers too
-        logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
+        _log.logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
         if job.slot.step is not Step.ENDED:
             self._failed(task, signal.SIGTERM, None)
             job.reason = 'it timed out when its monitor was dead'
@@ -189,11 +190,11 @@ class Orphan:
                         return
                     held = self._extend(source, job, rest)
                 if not held:
-                    logger.warning("a task is another worker's now: ending process %d", self._pid)
+                    _log.logger.warning("a task is another worker's now: ending process %d", self._pid)
                     os.kill(self._pid, signal.SIGKILL)
                 return
-            except Unavailable as error:
-                logger.debug('cannot extend the lease yet: %s', error)
+            except source.unavailable as error:
+                _log.logger.debug('cannot extend the lease yet: %s', error)
             time.sleep(delay)
 
     def _extend(self, source: Source, job: Job, seconds: float) -> bool:

@@ -5,13 +5,14 @@ Each field has one writer. While no task is under way the child waits, and the m
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import mmap
 import struct
 from typing import NamedTuple, Optional, Tuple
 
-_ASKED, _LEAVING, _BEGUN_AT, _REVOKED_AT, _USED_AT, _SLOTS_AT = 0, 1, 8, 16, 24, 64
-_NUMBER, _MOMENT = struct.Struct('=Q'), struct.Struct('=d')
+_ASKED, _LEAVING, _PID_AT, _BEGUN_AT, _REVOKED_AT, _USED_AT, _SLOTS_AT = 0, 1, 4, 8, 16, 24, 64
+_NUMBER, _MOMENT, _PID = struct.Struct('=Q'), struct.Struct('=d'), struct.Struct('=i')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
 _TIMEOUT_AT, _BEGAN_AT, _UNTIL_AT = 8, 48, 56
 _HEAD = struct.Struct('=%dB%dxd' % (_QUEUE + 1, _TIMEOUT_AT - _QUEUE - 1))
@@ -151,12 +152,28 @@ class Slot:
 
 
 class Page:
-    """Shared by fork, by a monitor and one child. `slots`: for how many tasks, one after the other, before a slot is
-    used again."""
+    """Shared by a monitor and one child: by fork, or as the file `fd`. `slots`: for how many tasks, one after the
+    other, before a slot is used again."""
 
-    def __init__(self, slots: int = 2) -> None:
-        self._memory = mmap.mmap(-1, _SLOTS_AT + slots * _SLOT_SIZE)
+    def __init__(self, slots: int = 2, fd: int = -1) -> None:
+        """Raises `OSError`, and `ValueError` if the file is too small."""
+        self._memory = mmap.mmap(fd, self.size(slots))
         self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(slots))
+
+    @staticmethod
+    def size(slots: int) -> int:
+        """In bytes."""
+        return _SLOTS_AT + slots * _SLOT_SIZE
+
+    @property
+    def pid(self) -> int:
+        """By the kernel: the child's, where it was forked by `Cloner`; 0 until then."""
+        return int(_PID.unpack_from(self._memory, _PID_AT)[0])
+
+    @property
+    def pid_address(self) -> int:
+        """Where that is, in this process."""
+        return ctypes.addressof(ctypes.c_int.from_buffer(self._memory, _PID_AT))
 
     def note_used(self, epoch: float, user: float, system: float, peak_rss: float) -> None:
         """By the child, between tasks: when monotonic time was 0, in Unix seconds, and what it has used; see

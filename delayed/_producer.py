@@ -7,7 +7,6 @@ one, and so do the `Queue` objects of a process that lead to the same queue. A f
 from __future__ import annotations
 
 import os
-import secrets
 from collections import deque
 from typing import Any, Deque, Dict, Hashable, NamedTuple
 
@@ -36,7 +35,7 @@ class Producer:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.name = secrets.token_hex(8)
+        self.name = os.urandom(8).hex()
         self.number = 0
         self.next_id, self.last_id = 1, 0
         self._goes_on = False

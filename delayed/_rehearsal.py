@@ -8,25 +8,23 @@ monitor learns it once, before it forks.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import pickle
 import sys
-from typing import NoReturn, Type
+from typing import Callable, NoReturn, Tuple, Type
 
-from . import _fds
+from . import _log
 from ._attempt import provisional_timeout
-from ._blackbox import Recorder
 from ._channel import Writer
 from ._limits import Limits
 from ._orphan import Orphan
 from ._page import Page
+from ._recorder import Recorder
 from ._runner import Handlers, Runner
 from ._shield import signals_held
 from ._signature import Signer
 from ._terms import Terms
 from ._trust import Trust
-from .logger import is_heard
 from .task import Task
 
 #: Python needs 8 calls to begin to learn, and some more to have learnt.
@@ -41,26 +39,31 @@ class _Understudy(Orphan):
     alone = False
 
 
-def rehearse(runner_class: Type[Runner]) -> None:
+#: Opens a pipe, and closes descriptors of one. No process that is forked meanwhile may keep its ends.
+Pipes = Tuple[Callable[[], Tuple[int, int]], Callable[[int], None]]
+
+
+def rehearse(runner_class: Type[Runner], pipes: Pipes) -> None:
     """Runs a task that does nothing some times, as a child does, within this process: some 3 ms. Not where each task
     is logged, nor with a Python that learns nothing."""
-    if sys.version_info < (3, 11) or is_heard(logging.DEBUG):
+    if sys.version_info < (3, 11) or _log.is_heard(_log.DEBUG):
         return
     trust = Trust(Signer(_NAME, False), pickle.loads, None)  # without what the environment says of secrets
     payload = trust.payload(Task(1, 'builtins', 'int'))
     terms = Terms(_NAME, _MINUTE, provisional_timeout(_MINUTE), _MINUTE, trust)
     with contextlib.suppress(OSError), signals_held():  # without descriptors: the fork will say so
         for _ in range(_TIMES):
-            _run(runner_class, terms, payload)
+            _run(runner_class, pipes, terms, payload)
 
 
-def _run(runner_class: Type[Runner], terms: Terms, payload: bytes) -> None:
+def _run(runner_class: Type[Runner], pipes: Pipes, terms: Terms, payload: bytes) -> None:
+    open_pipe, close = pipes
     page = Page()
     for slot in page.slots:
         slot.settled = True  # as if Redis knew of its end
-    fds = [*_fds.pipe()]
+    fds = [*open_pipe()]
     try:
-        fds += _fds.pipe()
+        fds += open_pipe()
         tasks_read, tasks_write, _, results_write = fds
         recorder = Recorder(page, (terms,), _NAME, Limits())
         orphan = _Understudy(page, os.getpid(), _no_source, 0.0, (terms,), _no_handler, False, False)
@@ -68,10 +71,11 @@ def _run(runner_class: Type[Runner], terms: Terms, payload: bytes) -> None:
         vars(runner)['_abandon'] = _fail  # instead of the end of this process
         Writer(tasks_write).send(payload)
         fds.remove(tasks_write)  # first: once it is closed, the number may be another thread's
-        _fds.close(tasks_write)
+        close(tasks_write)
         runner.run()
     finally:
-        _fds.close(*fds)
+        for fd in fds:
+            close(fd)
 
 
 def _fail() -> NoReturn:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import struct
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Callable, Deque, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
-from ._blackbox import Recorder
-from ._channel import Reader, Writer
-from ._child import exit_now
+from . import _log
+from ._channel import Reader, Writer, identity
 from ._describe import describe, without_arguments
 from ._limits import Limiter
 from ._memory import MEGABYTE, resident
 from ._orphan import Job, Orphan
 from ._page import Outcome, Page, Step
+from ._recorder import Recorder
+from ._streams import exit_now
 from ._terms import Terms
 from ._trust import Trust
 from .errors import UnreadablePayload
-from .logger import is_heard, logger
 from .outcome import Kind
 from .outcome import Outcome as Record
 from .task import Task
@@ -36,8 +34,7 @@ TIMEOUT_SECONDS = struct.Struct('=d')
 ExcInfo = Tuple[Any, Any, Any]
 
 
-@dataclass(frozen=True)
-class Handlers:
+class Handlers(NamedTuple):
     """The user's handlers; one that fails is logged and changes nothing."""
 
     success: Optional[Callable[[Task], object]] = None
@@ -55,7 +52,7 @@ class Handlers:
         try:
             handler(*args)
         except BaseException:
-            logger.exception('the %s handler failed for task %s', kind, task.id)
+            _log.logger.exception('the %s handler failed for task %s', kind, task.id)
 
 
 class Runner:
@@ -67,7 +64,7 @@ class Runner:
         self._terms = terms
         self._page = page
         self._reader, self._writer = Reader(tasks_fd), Writer(results_fd)
-        self._pipes = _identity(tasks_fd), _identity(results_fd)
+        self._pipes = identity(tasks_fd), identity(results_fd)
         self._handlers = handlers
         self._orphan = orphan
         self._max_tasks, self._max_rss = max_tasks, max_rss
@@ -101,7 +98,8 @@ class Runner:
             return False
         size = resident()
         if size > self._max_rss:
-            logger.info('child %d has %.1f MB, more than max_rss: another takes its place', self._pid, size / MEGABYTE)
+            _log.logger.info('child %d has %.1f MB, more than max_rss: another takes its place', self._pid,
+                             size / MEGABYTE)
         return size > self._max_rss
 
     def _run_task(self, job: Job) -> None:
@@ -113,7 +111,7 @@ class Runner:
             self._end(job, Outcome.UNREADABLE, str(error) or type(error).__name__)
             record = self._recorder.cannot_run(Kind.UNREADABLE, without_arguments(job.payload), error)
             job.record = record.to_json()
-            logger.error('%s is set aside: %s', describe(job.payload), job.reason, extra=record.as_fields())
+            _log.logger.error('%s is set aside: %s', describe(job.payload), job.reason, extra=record.as_fields())
             return
         if os.getpid() != self._pid:
             self._leave()
@@ -123,15 +121,15 @@ class Runner:
             job.slot.timeout = timeout
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
         self._orphan.guard(job, self._jobs, task, timeout)
-        heard = is_heard(logging.DEBUG)
+        heard = _log.is_heard(_log.DEBUG)
         if heard:
-            logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
+            _log.logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
         failure = self._call(job, task, terms.trust)
         if failure is None:
             if heard or self._handlers.success is not None:
                 self._recorder.finished(task)
             if heard and task.outcome is not None:
-                logger.debug('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
+                _log.logger.debug('task %s (%s.%s) %s', task.id, task.module_name, task.func_name, task.outcome,
                              extra=task.outcome.as_fields())
             self._handlers.succeeded(task)
         else:
@@ -159,7 +157,7 @@ class Runner:
             self._end(job, Outcome.NOT_LOADABLE, reason)
             task.outcome = self._recorder.cannot_run(Kind.NOT_LOADABLE, task, error)
             job.record = task.outcome.to_json()
-            logger.error('task %s (%s.%s): %s', task.id, task.module_name, task.func_name, reason,
+            _log.logger.error('task %s (%s.%s): %s', task.id, task.module_name, task.func_name, reason,
                          extra=task.outcome.as_fields())
             return type(error), error, error.__traceback__
         try:
@@ -206,7 +204,7 @@ class Runner:
         """Tells the monitor. `False` if that is impossible: it is dead, or the task closed or reused our descriptors;
         then this process must end, and the page says the rest."""
         try:
-            if _identity(self._writer.fd) != self._pipes[1] or _identity(self._reader.fd) != self._pipes[0]:
+            if identity(self._writer.fd) != self._pipes[1] or identity(self._reader.fd) != self._pipes[0]:
                 self._abandon()
             send(what)
         except BrokenPipeError:
@@ -216,7 +214,7 @@ class Runner:
         return True
 
     def _abandon(self) -> NoReturn:
-        logger.error('a task closed the pipes of its process %d, which ends', self._pid)
+        _log.logger.error('a task closed the pipes of its process %d, which ends', self._pid)
         exit_now(1)
 
 
@@ -224,9 +222,9 @@ def _log_failure(task: Task, outcome: Record) -> None:
     """With the traceback, unless Python cannot format it; then logging raises that, too."""
     words = 'task %s (%s.%s) %s', task.id, task.module_name, task.func_name, outcome
     try:
-        logger.exception(*words, extra=outcome.as_fields())
+        _log.logger.exception(*words, extra=outcome.as_fields())
     except Exception:
-        logger.error(*words, extra=outcome.as_fields())
+        _log.logger.error(*words, extra=outcome.as_fields())
 
 
 def ending(job: Job) -> bytes:
@@ -241,8 +239,3 @@ def parse_ending(report: str) -> Tuple[str, str]:
     """The reason and the record in the message of a task's end."""
     reason, separator, record = report.rpartition(RECORD)
     return (reason, record) if separator else (report, '')
-
-
-def _identity(fd: int) -> Tuple[int, int]:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import pkgutil
+import os
 import re
-from dataclasses import dataclass
-from typing import Union
+from typing import Any, NamedTuple, Union
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(NamedTuple):
     """`source` is what Redis compiles; `sha` is the name under which it keeps it."""
 
     name: str
@@ -19,6 +17,8 @@ class Script:
 
 
 Argument = Union[str, bytes, int, float]
+#: It may read from an archive; `pkgutil` does no more, and is large.
+_loader: Any = __spec__.loader
 
 
 def _load(name: str, shared: bool = True) -> Script:
@@ -36,8 +36,7 @@ def _linked(source: str) -> str:
 
 
 def _read(name: str) -> str:
-    data = pkgutil.get_data('delayed', 'lua/%s.lua' % name)
-    assert data is not None, 'the package was installed without lua/%s.lua' % name
+    data: bytes = _loader.get_data(os.path.join(os.path.dirname(__file__), 'lua', name + '.lua'))
     return data.decode()
 
 

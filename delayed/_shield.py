@@ -9,9 +9,8 @@ import contextlib
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, NamedTuple, Optional, Set, Tuple
 
 from ._page import Page
 
@@ -46,14 +45,14 @@ def signals_held() -> Iterator[SignalMask]:
         _set_mask(signal.SIG_SETMASK, mask)
 
 
-@dataclass(frozen=True)
-class Shield:
+class Shield(NamedTuple):
     """What a child does about signals; found out before it is forked, since there each line costs pages of memory.
 
-    unhandled: those that the monitor could not handle for its children, for it runs in a thread.
+    handled: those that the monitor handles for its children. unhandled: those that it cannot, for it runs in a thread.
     unblocked: those that a child needs. alarm: whether SIGALRM is nobody's.
     """
 
+    handled: Tuple[int, ...]
     unhandled: Tuple[int, ...]
     unblocked: FrozenSet[int]
     alarm: bool
@@ -69,7 +68,7 @@ class Shield:
         alarm = signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
         if alarm:
             unblocked.add(int(signal.SIGALRM))
-        return Shield(tuple(set(ours) - set(handled)), frozenset(unblocked), alarm)
+        return Shield(tuple(handled), tuple(set(ours) - set(handled)), frozenset(unblocked), alarm)
 
     def rise(self, page: Page, mask: SignalMask, on_death: Callable[[], None]) -> None:
         """In the child. `mask` is what the embedding program had blocked. Dispositions of the program's own stay as

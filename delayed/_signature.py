@@ -8,15 +8,15 @@ none of another's. No pickle begins like the magic, so 0.5.1b2 finds a signed pa
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 import os
 import time
-from datetime import datetime
-from typing import List, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, List, Sequence, Tuple, Union
 
 from .errors import InvalidArgument, Refused, WrongType
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Secret = Union[str, bytes]
 #: One secret, or several, of which the first signs; `False`: none, whatever the environment says.
@@ -48,6 +48,7 @@ class _Mac:
     __slots__ = ('_inner', '_outer')
 
     def __init__(self, key: bytes) -> None:
+        import hashlib
         block = key.ljust(_BLOCK, b'\0')
         self._inner, self._outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5c))
 
@@ -68,7 +69,7 @@ class Signer:
                  accept_unsigned_until: Union[datetime, float, None] = None) -> None:
         """secrets: `None`: those of the environment's DELAYED_SECRET, separated by spaces, if there are any."""
         label = b'delayed payload 1\0' + queue_name.encode('utf-8', 'surrogatepass')
-        self._macs: Tuple[_Mac, ...] = tuple(_Mac(hmac.digest(secret, label, 'sha256')) for secret in _checked(secrets))
+        self._macs: Tuple[_Mac, ...] = tuple(_Mac(_digest(secret, label)) for secret in _checked(secrets))
         if accept_unsigned_until is not None and not self._macs:
             raise InvalidArgument('accept_unsigned_until makes no sense without a secret (secret=, or %s in the '
                                   'environment)' % ENVIRON)
@@ -97,12 +98,18 @@ class Signer:
         if not self._macs:
             raise Refused("it is signed, and this queue has no secret: give it the producers' (secret=, or %s in the "
                           'environment)' % ENVIRON, payload)
+        from hmac import compare_digest
         signature, pickled = payload[len(_MAGIC):_HEADER], payload[_HEADER:]
         for mac in self._macs:
-            if hmac.compare_digest(signature, mac.of(pickled)):
+            if compare_digest(signature, mac.of(pickled)):
                 return pickled
         raise Refused('its signature is wrong: it was changed, or is of another queue, or whoever enqueued it has '
                       'another secret', payload)
+
+
+def _digest(secret: bytes, label: bytes) -> bytes:
+    import hmac  # here, as all that only those need who have a secret: it brings OpenSSL along
+    return hmac.digest(secret, label, 'sha256')
 
 
 def _checked(secrets: Secrets) -> List[bytes]:
@@ -128,6 +135,7 @@ def _unix_time(moment: Union[datetime, float, None]) -> float:
     """In seconds; `None` is long ago."""
     if moment is None:
         return -math.inf
+    from datetime import datetime
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise InvalidArgument('accept_unsigned_until needs a time zone, such as datetime(2030, 1, 31, '

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import socket
 import time
 from typing import Callable, List, Optional, Sequence, Tuple
 
@@ -38,6 +36,9 @@ NotifyTokens = Callable[[], None]
 class Source:
     """The moves a worker makes, with short leases. Raises what redis-py raises when Redis is away."""
 
+    #: What that is.
+    unavailable = Unavailable
+
     def __init__(self, queue: Queue, lease: Optional[float], max_losses: int) -> None:
         """lease: seconds; `None`: the full allowance."""
         self._queue = queue
@@ -46,7 +47,7 @@ class Source:
         self._lease = lease
         self._lease_ms = None if lease is None else lease * 1000
         self._max_losses = max_losses
-        self._name = '%s:%d:%s' % (socket.gethostname(), os.getpid(), secrets.token_hex(4))
+        self._name = '%s:%d:%s' % (os.uname().nodename, os.getpid(), os.urandom(4).hex())
         self.presence = Presence(self._name, [queue.name])
         self._calls = 0
         self._asked: Tuple[float, str, Optional[Lease]] = 0.0, '', None  # the last time: when, as whom, while that ran

@@ -7,20 +7,16 @@ which holds the interpreter is seen, too. Whether the signal is heeded is read f
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import fcntl
 import os
 import re
-import resource
 import signal
 import sys
-import tempfile
-import threading
 import time
-import traceback
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from . import _fds
+from ._child_stacks import ChildStacks, moved_up
 from .outcome import LONGEST_STACK
 
 #: What the file is called, with the signal that asks for the stacks: for those who look at /proc/PID/fd.
@@ -30,8 +26,6 @@ _LINK = re.compile(r'delayed-stacks-(\d+)\b')
 _CALLED_BY = re.compile(r'  File ".*\bdelayed/_runner\.py", line \d+ in _call')
 #: How many signals are tried, from the second highest down; the highest tells of a monitor's death.
 _CANDIDATES = 8
-#: The descriptor has a number that a task which closes "all" of them, or opens some, does not come upon.
-_HIGH = 1000
 _CRASHED = b'Fatal Python error'
 #: A file that has grown beyond this, in bytes, by those who look, begins anew.
 _LONG = 1 << 20
@@ -58,32 +52,25 @@ def _mask(pid: object, field: str) -> int:
 
 
 def _heeds(pid: int, signum: int) -> bool:
-    """Whether the process has a handler. One that runs another program by now (`os.exec`) would die of the signal."""
+    """Whether the process has a handler, and does not block the signal, as a fork server does. One that runs another
+    program by now (`os.exec`) would die of it."""
     try:
-        return bool(_mask(pid, 'SigCgt') >> (signum - 1) & 1)
+        return bool((_mask(pid, 'SigCgt') & ~_mask(pid, 'SigBlk')) >> (signum - 1) & 1)
     except (OSError, StopIteration):
         return False
 
 
-class StackFile:
-    """One child's. `signum`: what it is asked by; `None`: it is not asked. `free`: where the file goes when its child
-    is dead, for the next child; `None`: it is closed then."""
+class StackFile(ChildStacks):
+    """One child's, as its monitor has it. `free`: where the file goes when its child is dead, for the next child;
+    `None`: it is closed then."""
 
     def __init__(self, signum: Optional[int], free: Optional[List[StackFile]] = None) -> None:
         """Raises `OSError`."""
-        self.signum = signum
+        super().__init__(_fds.own(moved_up(_open_file(_NAME % (signum or 0)))), signum)
         self._free = free
         self._asked = False
-        self.fd = _fds.own(_moved_up(_open_file(_NAME % (signum or 0))))
         flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
         fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | os.O_APPEND)  # so that it may be cut while the child has it open
-
-    def install(self) -> None:
-        """In the child. A `faulthandler` that the program has enabled stays as it is, and writes to where it did."""
-        if not faulthandler.is_enabled():
-            faulthandler.enable(self.fd)
-        if self.signum is not None:
-            faulthandler.register(self.signum, self.fd)
 
     def ask(self, pid: int) -> None:
         """Asks child `pid` to write its stacks, and does not wait for it."""
@@ -126,12 +113,13 @@ class StackFiles:
     """Those of one monitor's children."""
 
     def __init__(self) -> None:
-        self._signum = free_signal()
+        #: What their children are asked by.
+        self.signum = free_signal()
         self._free: List[StackFile] = []
 
     def take(self) -> StackFile:
         """Raises `OSError`."""
-        return self._free.pop() if self._free else StackFile(self._signum, self._free)
+        return self._free.pop() if self._free else StackFile(self.signum, self._free)
 
     def close(self) -> None:
         """All children are dead."""
@@ -155,27 +143,10 @@ def _open_file(name: str) -> int:
     try:
         return os.memfd_create(name)
     except (AttributeError, OSError):  # not Linux, or before 3.17
+        import tempfile  # here, for it is large
         fd, path = tempfile.mkstemp(prefix=name + '-')
         os.unlink(path)
         return fd
-
-
-def _moved_up(fd: int) -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    least = _HIGH if soft == resource.RLIM_INFINITY else min(_HIGH, soft - 16)
-    try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(0, least))
-    except OSError:
-        return fd
-    os.close(fd)
-    return moved
-
-
-def current_stacks() -> str:
-    """Of the other threads of this process."""
-    me = threading.get_ident()
-    return '\n'.join('Thread 0x%x:\n%s' % (ident, ''.join(traceback.format_stack(frame)))
-                     for ident, frame in sys._current_frames().items() if ident != me)[:LONGEST_STACK]
 
 
 def live_stacks(pid: int, seconds: float = 1.0) -> Dict[int, str]:

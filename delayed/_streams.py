@@ -7,11 +7,11 @@ of its own to the same files.
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NoReturn
 
-from .logger import logger
+from . import _log
 
 _kept: List[Any] = []  # a stream that is forgotten flushes itself, and would hang in that
 
@@ -25,6 +25,14 @@ def flush() -> None:
             pass
 
 
+def exit_now(code: int) -> NoReturn:
+    """Ends this process without its parent's clean-up, its output flushed."""
+    try:
+        flush()
+    finally:
+        os._exit(code)
+
+
 def renew() -> None:
     """In a child: replaces the standard streams and those of the logger's handlers."""
     renewed: Dict[int, Any] = {}
@@ -36,7 +44,8 @@ def renew() -> None:
         return renewed[id(stream)]
 
     sys.stdout, sys.stderr = renew_one(sys.stdout), renew_one(sys.stderr)
-    for handler in logger.handlers:
+    import logging
+    for handler in _log.logger.handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.stream = renew_one(handler.stream)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Sequence, Tuple
 
 from ._attempt import provisional_timeout
 from ._trust import Trust
-from .queue import Queue
+
+if TYPE_CHECKING:
+    from .queue import Queue
 
 
 class Terms(NamedTuple):

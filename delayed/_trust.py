@@ -8,12 +8,12 @@ import re
 import time
 from typing import Any, Callable, List, NamedTuple, Optional, Pattern, Sequence
 
+from . import _log
 from ._describe import describe, without_arguments
 from ._plain import Loads, NotPlain
 from ._signature import Signer, pickle_in
 from ._stamp import is_stamped, with_stamp, without_stamp
 from .errors import InvalidArgument, Refused, UnreadablePayload, WrongType
-from .logger import logger
 from .task import Task
 
 _ANY = re.compile(r'[*?[]')
@@ -104,6 +104,11 @@ class Trust:
             raise Refused('%s:%s is not allowed to run here' % (task.module_name, task.func_name), payload)
 
 
+def default_trust(queue_name: str) -> Trust:
+    """Of a queue that is known by its name alone: it is signed if the environment has a secret."""
+    return Trust(Signer(queue_name), pickle.loads, None)
+
+
 def read_safely(trust: Trust, payload: bytes, was_read: bool) -> Optional[Task]:
     """The task of a process that died; nothing, if it is not to be trusted. What ended that while it read the payload
     would end or hang this process, too: unless it `was_read`, the task comes without its arguments."""
@@ -112,10 +117,10 @@ def read_safely(trust: Trust, payload: bytes, was_read: bool) -> Optional[Task]:
         if was_read:
             return trust.read(payload)
     except Refused as error:
-        logger.error('%s does not come to the error handler: %s', describe(payload), error)
+        _log.logger.error('%s does not come to the error handler: %s', describe(payload), error)
         return None
     except UnreadablePayload as error:
-        logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
+        _log.logger.error('%s comes to the error handler without its arguments: %s', describe(payload), error)
     return without_arguments(payload)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from . import _log
+
 DEFAULT_DATE_FORMAT = '%y%m%d %H:%M:%S'
 DEFAULT_LOG_FORMAT = '[%(levelname)1.1s %(asctime)s %(process)d %(module)s:%(lineno)d] %(message)s'
 
@@ -49,3 +51,6 @@ def setup_logger(date_format: str = DEFAULT_DATE_FORMAT, log_format: str = DEFAU
         handler.setFormatter(formatter)
         if handler.level == logging.NOTSET:
             handler.setLevel(logging.DEBUG)
+
+
+_log.loaded(logger, is_heard)

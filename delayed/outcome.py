@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from dataclasses import dataclass, fields
-from typing import Any, Dict, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
 #: What is kept of a stack, in characters; some programs have a hundred threads. And what of it goes to Redis.
 LONGEST_STACK, LONGEST_STACK_IN_REDIS = 60_000, 8_000
@@ -31,8 +30,7 @@ class Kind(enum.Enum):
     LEASE_LOST = 'lost its lease'
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The record of one run.
 
     kind: how it ended.
@@ -91,7 +89,7 @@ class Outcome:
 
     def as_fields(self) -> Dict[str, Any]:
         """What is known, as plain data: the fields of the log's record. `outcome` is the kind's word."""
-        found = {name: value for name, value in vars(self).items() if value is not None and name != 'kind'}
+        found = {name: value for name, value in self._asdict().items() if value is not None and name != 'kind'}
         return {'outcome': self.kind.value, **found}
 
     def to_json(self) -> str:
@@ -111,7 +109,7 @@ class Outcome:
             raise ValueError('a record is not so deep') from None
         if not isinstance(found, dict):
             raise ValueError('a record is an object, and no %s' % type(found).__name__)
-        known = {field.name for field in fields(cls)} - {'kind'}
+        known = {*cls._fields} - {'kind'}
         values = {name: value for name, value in found.items() if name in known}
         wrong = [name for name, value in values.items() if not _fits(name, value)]
         if wrong:

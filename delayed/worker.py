@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from ._batch_monitor import BatchMonitor
+from ._fork_server import Recipe
 from ._limits import Limits
 from ._memory import MEGABYTE
 from ._monitor import Monitor
@@ -206,6 +207,11 @@ class Worker(abc.ABC):
         if prefetch > 1 and self._once:
             raise InvalidArgument('prefetch is an option of PreforkedWorker: %s has a process for each task'
                                   % type(self).__name__)
+
+    def fork_lean(self, recipe: Recipe) -> None:
+        """For the command line: while many short tasks wait, their processes may be forked by a process that has loaded
+        nothing of the application, as this one has not."""
+        self._options = self._options._replace(recipe=recipe)
 
     def stop(self) -> None:
         """Asks `run` to return when the running task is finished. May be called from anywhere, signal handlers too."""

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from delayed import _fds
 from delayed._rehearsal import rehearse
 from delayed._runner import Runner
 from delayed.logger import logger
@@ -15,6 +16,7 @@ from delayed.worker import ForkedWorker, PreforkedWorker
 from waiting import wait_until
 from workers import told
 
+PIPES = _fds.pipe, _fds.close
 learns = pytest.mark.skipif(sys.version_info < (3, 11), reason='this Python learns nothing')
 
 
@@ -39,32 +41,31 @@ def descriptors():
 @learns
 def test_python_has_learnt_how_a_child_runs_a_task(runner_class, caplog):
     with caplog.at_level(logging.INFO, logger.name):
-        rehearse(runner_class)
+        rehearse(runner_class, PIPES)
     assert has_learnt(runner_class._run_task)
 
 
 def test_nothing_is_left_of_it(runner_class, caplog, capfd):
     before = descriptors()
     with caplog.at_level(logging.INFO, logger.name):
-        rehearse(runner_class)
+        rehearse(runner_class, PIPES)
     assert descriptors() == before
     assert capfd.readouterr() == ('', '')
 
 
 def test_nothing_is_rehearsed_where_each_task_is_logged(runner_class, caplog):
     with caplog.at_level(logging.DEBUG, logger.name):
-        rehearse(runner_class)
+        rehearse(runner_class, PIPES)
     assert not caplog.records
     assert sys.version_info < (3, 11) or not has_learnt(runner_class._run_task)
 
 
-def test_no_descriptor_to_be_had_is_no_reason_to_fail(runner_class, caplog, monkeypatch):
+def test_no_descriptor_to_be_had_is_no_reason_to_fail(runner_class, caplog):
     def pipe():
         raise OSError('too many open files')
 
-    monkeypatch.setattr('delayed._fds.pipe', pipe)
     with caplog.at_level(logging.INFO, logger.name):
-        rehearse(runner_class)
+        rehearse(runner_class, (pipe, _fds.close))
 
 
 def test_those_of_several_threads_do_not_disturb_each_other(caplog):
@@ -73,7 +74,7 @@ def test_those_of_several_threads_do_not_disturb_each_other(caplog):
 
     def run():
         try:
-            rehearse(Runner)
+            rehearse(Runner, PIPES)
         except BaseException as error:
             errors.append(error)
 
@@ -90,7 +91,7 @@ def test_those_of_several_threads_do_not_disturb_each_other(caplog):
 @pytest.mark.parametrize(('worker_class', 'times'), [(ForkedWorker, 1), (PreforkedWorker, 0)])
 def test_it_is_done_where_each_task_has_a_process(queue, conn, monkeypatch, worker_class, times):
     calls = []
-    monkeypatch.setattr('delayed._monitor.rehearse', calls.append)
+    monkeypatch.setattr('delayed._monitor.rehearse', lambda *args: calls.append(args))
     worker = told(worker_class, queue)
     stopper = threading.Thread(target=lambda: (wait_until(lambda: conn.exists('default_swept')), worker.stop()))
     stopper.start()

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from delayed import _fds
-from delayed._stacks import StackFile, StackFiles, _readable, current_stacks, free_signal, live_stack, live_stacks
+from delayed._child_stacks import current_stacks
+from delayed._stacks import StackFile, StackFiles, _readable, free_signal, live_stack, live_stacks
 from tasks import abort, spin
 from waiting import wait_until
 from workers import report, run_worker, task

@@ -2,9 +2,9 @@
 
 import time
 
-from delayed import _blackbox, _children
+from delayed import _children, _recorder
 
-_Recorder = _blackbox.Recorder
+_Recorder = _recorder.Recorder
 #: By whether it was there: seconds of processor time of the child, and tasks.
 spent = {'with': [0.0, 0], 'without': [0.0, 0]}
 

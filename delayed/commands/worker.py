@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 
 from ..errors import InvalidArgument
 from ._exit import Exit, Failed, NotImported
+from ._lean import recipe, set_up_log
 from ._options import described, flag, natural, option, positive, seconds, seconds_or_none_at_all
-from ._queues import add_queues, find_queues, function_at, import_module, search_current_directory
+from ._queues import add_queues, are_named, find_queues, function_at, import_module, search_current_directory
 
 if TYPE_CHECKING:
     from ..queue import Queue
@@ -125,7 +126,7 @@ def _add_log(parser: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from ._pidfile import pidfile
     from ._reload import Sources, begin_again
-    _set_up_log(args)
+    set_up_log(args.log_level, args.log_format)  # before the application is imported, which may set up another
     search_current_directory()  # where tasks are, even if no module named here is
     try:
         worker = _worker(args)
@@ -143,20 +144,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _worker(args: argparse.Namespace) -> Worker:
-    from .. import worker
+    from .. import worker as workers
     queues = find_queues(args, reach=False)
     for name in args.imports:
         import_module(str(name))
     kind = args.kind or os.environ.get('DELAYED_WORKER', 'preforked')
     if kind not in ('forked', 'preforked'):
         raise InvalidArgument('the environment variable DELAYED_WORKER must be forked or preforked, not %r' % kind)
-    make: Callable[..., Worker] = worker.ForkedWorker if kind == 'forked' else worker.PreforkedWorker
+    make: Callable[..., Worker] = workers.ForkedWorker if kind == 'forked' else workers.PreforkedWorker
     options: Dict[str, Any] = {name: getattr(args, name) for name in (
         'lease', 'sweep_interval', 'max_losses', 'stop_timeout', 'on_failure', 'on_crash', 'on_partition', 'max_tasks',
         'max_rss', 'task_max_cpu', 'task_max_memory', 'prefetch')}
     weights = _weights_of(args, queues)
-    return make(dict(zip(queues, weights)) if weights else queues, args.kill_timeout, _function(args.success_handler),
-                _function(args.error_handler), preload=[str(name) for name in args.preload], **options)
+    worker = make(dict(zip(queues, weights)) if weights else queues, args.kill_timeout, _function(args.success_handler),
+                  _function(args.error_handler), preload=[str(name) for name in args.preload], **options)
+    if kind == 'forked' and are_named(args) and not (
+            args.imports or args.success_handler or args.error_handler):
+        worker.fork_lean(recipe(args))
+    return worker
 
 
 def _weights_of(args: argparse.Namespace, queues: Sequence[Queue]) -> Optional[List[float]]:
@@ -223,20 +228,6 @@ def _run_alone(worker: Worker) -> None:
         if not isinstance(error, (AuthenticationError, NoPermissionError)):  # the worker has told of these
             sys.excepthook(*sys.exc_info())
         raise Failed('the worker cannot work: %s: %s' % (type(error).__name__, error)) from error
-
-
-def _set_up_log(args: argparse.Namespace) -> None:
-    """Before the application is imported, which may set up another."""
-    import logging
-
-    from ..logger import logger, set_handler, setup_logger
-    handler = logging.StreamHandler()
-    set_handler(handler)
-    setup_logger()
-    if args.log_format == 'json':
-        from .._json_lines import JsonLines
-        handler.setFormatter(JsonLines())
-    logger.setLevel(args.log_level.upper())
 
 
 def _or_none(convert: Callable[[str], float]) -> Callable[[str], Optional[float]]:
