@@ -42,6 +42,7 @@ class LeanForks:
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._socket: Optional[socket.socket] = None
         self._ready = self._broken = False
+        self._is_late = False  # the last child that was waited for did not come in time
         self._streak = 0
         self._used_at = 0.0  # monotonic seconds
         self._ordered: Deque[Child] = deque()
@@ -63,7 +64,8 @@ class LeanForks:
     def take(self) -> Optional[Child]:
         """The next child; `None` if none comes in time."""
         if self._ordered and not self._born:
-            self._collect(_PATIENCE)
+            self._collect(0.0 if self._is_late else _PATIENCE)
+            self._is_late = not self._born
         return self._born.popleft() if self._born else None
 
     def rest(self) -> List[Child]:

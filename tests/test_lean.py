@@ -228,6 +228,17 @@ class TestManyShortTasks:
         stop(program)
         yard.await_empty()
 
+    def test_do_not_wait_for_a_server_that_hangs(self, yard):
+        program = yard.start()
+        yard.await_lean()
+        server = wait_until(lambda: yard.server(program), 'the server')
+        os.kill(server, signal.SIGSTOP)
+        before = len(yard.told())
+        yard.keep_busy(lambda: len(yard.told()) > before + MANY)
+        assert any(heavy for _, _, heavy, *_ in yard.told()[before:])
+        stop(program)
+        assert not runs(server)
+
     def test_are_finished_after_a_ctrl_c_that_reaches_all_processes(self, yard):
         program = yard.start()
         yard.await_lean()
