@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from typing import Any, Dict, NamedTuple, Optional
 
 #: What is kept of a stack, in characters; some programs have a hundred threads. And what of it goes to Redis.
@@ -94,6 +93,7 @@ class Outcome(NamedTuple):
 
     def to_json(self) -> str:
         """For a dead letter: a long stack is cut."""
+        import json  # here, for few tasks fail
         found = self.as_fields()
         if self.stack is not None:
             found['stack'] = self.stack[:LONGEST_STACK_IN_REDIS]
@@ -103,6 +103,7 @@ class Outcome(NamedTuple):
     def from_json(cls, text: str) -> Outcome:
         """Raises `ValueError` for what is no record: whoever can write to Redis may have written it. Fields that this
         version does not know are passed over."""
+        import json
         try:
             found = json.loads(text)
         except RecursionError:

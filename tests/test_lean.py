@@ -186,7 +186,8 @@ def stop(program):
 
 class TestAProcessThatForks:
     def test_loads_nothing_that_makes_it_heavy(self):
-        heavy = 'redis', 'logging', 'threading', 'inspect', 'dataclasses', 'hashlib', 'random', 'tempfile', 'traceback'
+        heavy = ('redis', 'logging', 'threading', 'inspect', 'dataclasses', 'hashlib', 'random', 'tempfile',
+                 'traceback', 'json')
         program = 'import sys, delayed._fork_server; print(*sorted({*%r} & {*sys.modules}))' % (heavy,)
         assert subprocess.check_output([sys.executable, '-S', '-E', '-c', 'import sys; sys.path[:] = %r; %s' % (
             sys.path, program)], text=True) == '\n'
