@@ -68,7 +68,7 @@ class Child:
         live = self._live
         assert live is not None
         with _fds.sparing(*self._ends, self.stacks.fd):
-            self.pid = _fork()
+            self.pid = fork_process()
             if self.pid == 0:
                 live_and_exit(live, mask)
 
@@ -211,7 +211,8 @@ def signal_name(signum: int) -> str:
         return 'signal %d' % signum
 
 
-def _fork() -> int:
+def fork_process() -> int:
+    """As `os.fork`, where there may be threads."""
     if threading.active_count() == 1:
         return os.fork()
     # The child of a program with threads runs Python code, which newer Pythons warn of: it is the program's choice.

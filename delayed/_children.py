@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Callable, List, Optional, Tuple
 
 from ._child import Child, Exit, fork_all
 from ._fork_server import Setup
-from ._lean import LeanForks
+from ._lean import Care, LeanForks, size_for_good
 from ._life import Prepare
 from ._page import Page
 from ._shield import SignalMask
@@ -31,9 +30,11 @@ class Children:
 
     def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None], slots: int = 2,
-                 setup: Optional[Callable[[SignalMask, int, Optional[int]], Setup]] = None) -> None:
+                 setup: Optional[Callable[[SignalMask, int, Optional[int]], Setup]] = None,
+                 care: Optional[Care] = None) -> None:
         """timeout: seconds that a child has to leave before it is killed. slots: on its page. setup: of a fork server,
-        where there may be one; it takes a mask, the slots, and the signal that asks for stacks."""
+        where there may be one; it takes a mask, the slots, and the signal that asks for stacks. care: of its
+        caretaker."""
         self._prepare = prepare
         self._timeout = timeout
         self._max_tasks = max_tasks
@@ -41,8 +42,8 @@ class Children:
         self._note_pid = note_pid
         self._slots = slots
         self._lean: Optional[LeanForks] = None
-        if setup is not None:
-            self._lean = LeanForks(lambda mask: setup(mask, slots, self._stack_files.signum), self._make_lean)
+        if setup is not None and care is not None:
+            self._lean = LeanForks(lambda mask: setup(mask, slots, self._stack_files.signum), self._make_lean, care)
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
         self._spares: List[Child] = []
@@ -134,6 +135,8 @@ class Children:
             child.close()
         self._leaving.clear()
         self._stack_files.close()
+        if self._lean is not None:
+            self._lean.bury()
 
     def _take_spare(self) -> Optional[Child]:
         if self._spares:
@@ -141,7 +144,7 @@ class Children:
         return None if self._lean is None else self._lean.take()
 
     def _make_lean(self, page_fd: int) -> Child:
-        os.ftruncate(page_fd, Page.size(self._slots))
+        size_for_good(page_fd, Page.size(self._slots))
         return Child(Page(self._slots, page_fd), self._stack_files.take(), None)
 
     def _fork(self, count: int) -> List[Child]:

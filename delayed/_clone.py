@@ -1,8 +1,9 @@
 """Forks a sister of this process: a child of the same parent. For Linux with glibc.
 
 It does what glibc's own `fork` does (sysdeps/unix/sysv/linux/arch-fork.h, posix/fork.c), with CLONE_PARENT added (see
-clone(2)): the process gets its thread's number where glibc keeps it, and its list of robust mutexes. What it leaves out
-are the handlers of `pthread_atfork`: nothing was forked, and no thread was started, since the process was executed.
+clone(2)): the process gets its thread's number where glibc keeps it, and its list of robust mutexes. What it leaves
+out are the handlers of `pthread_atfork`: libraries in C use them to stop and start threads of theirs around a fork, of
+which this process has none.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ class Cloner:
 
 
 def _is_glibc() -> bool:
+    """One that does not keep a process's pid at hand, as it did before 2.25."""
     try:
-        return (os.confstr('CS_GNU_LIBC_VERSION') or '').startswith('glibc')
+        name, _, version = (os.confstr('CS_GNU_LIBC_VERSION') or '').partition(' ')
+        return name == 'glibc' and [int(part) for part in version.split('.')] >= [2, 25]
     except (ValueError, OSError):
         return False
 

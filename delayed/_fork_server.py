@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.machinery
+import itertools
 import os
 import pickle
 import signal
 import socket
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, AbstractSet, Callable, FrozenSet, NamedTuple, Optional, Sequence
+from typing import AbstractSet, Callable, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
 
-from . import _log
+from . import _log, _streams
+from ._caretaker import RemoteSource
 from ._channel import identity
 from ._child_stacks import ChildStacks, moved_up
 from ._clone import Cloner
@@ -31,15 +33,14 @@ from ._runner import Runner
 from ._shield import SignalMask, heed
 from ._trust import default_trust
 
-if TYPE_CHECKING:
-    from ._source import Source
-
 #: What its monitor is told: it is ready; a child was forked; it ends, and why.
 READY, FORKED, FAILED = b'R', b'F', b'E'
 LONGEST_MESSAGE = 1 << 18  # bytes
 MOST_AT_ONCE = 8  # children of one row
 _FDS = 4  # descriptors of each
 _LONGEST_WRITE = 4000  # bytes that a pipe takes in one piece
+#: The name of each file, when it was changed last (ns), and its size.
+Fingerprint = List[Tuple[str, int, int]]
 #: What a quarter of so many children have imported is loaded here; sooner at first.
 _WINDOW = 16
 
@@ -47,14 +48,14 @@ _WINDOW = 16
 class Recipe(NamedTuple):
     """What such a process needs to know of its worker, and can be pickled.
 
-    connect: makes an orphan's source. preload: modules that it is to import. set_up_log: makes the logger as the worker
-    has it; called when it is loaded. log_level: the least that is heard.
+    preload: modules that it is to import. set_up_log: makes the logger as the worker has it; called when it is loaded.
+    log_level: the least that is heard. secrets: those that the environment had when the queues were made.
     """
 
-    connect: Callable[[], Source]
     preload: Sequence[str]
     set_up_log: Callable[[], object]
     log_level: int
+    secrets: Sequence[str]
 
 
 class Setup(NamedTuple):
@@ -69,32 +70,45 @@ class Setup(NamedTuple):
     slots: int
     stacks_signum: Optional[int]
     known: FrozenSet[str]
+    fingerprint: Fingerprint
 
 
-def main(fd: int) -> None:
+def fingerprint() -> Fingerprint:
+    """Of this package's files. A worker and its fork server must be of one version, and between their beginnings
+    another may have been installed."""
+    with contextlib.suppress(OSError), os.scandir(os.path.dirname(os.path.abspath(__file__))) as files:
+        return sorted((file.name, file.stat().st_mtime_ns, file.stat().st_size)
+                      for file in files if file.name.endswith('.py'))
+    return []  # an archive
+
+
+def main(fd: int, caretaker_fd: int) -> None:
     """Forks as long as the monitor has the other end of the socket."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), socket.socket(fileno=fd) as monitor:
-        setup: Setup = pickle.loads(monitor.recv(LONGEST_MESSAGE))
-        sys.path[:], sys.argv[:] = setup.path, setup.argv
         try:
-            _ForkServer(monitor, setup).serve()
+            setup: Setup = pickle.loads(monitor.recv(LONGEST_MESSAGE))
+            if setup.fingerprint != fingerprint():
+                raise OSError('the files of delayed are not those that the worker has loaded')
+            sys.path[:], sys.argv[:] = setup.path, setup.argv
+            _ForkServer(monitor, setup, moved_up(caretaker_fd)).serve()
         except Exception as error:
             monitor.send(FAILED + ('%s: %s' % (type(error).__name__, error)).encode()[:1000])
 
 
 class _ForkServer:
-    def __init__(self, monitor: socket.socket, setup: Setup) -> None:
+    def __init__(self, monitor: socket.socket, setup: Setup, caretaker_fd: int) -> None:
         self._monitor = monitor
         self._setup = setup
         self._cloner = Cloner()
         self._wanted = Wanted(setup.known)
         _log.threshold, _log.set_up = setup.recipe.log_level, setup.recipe.set_up_log
         for signum in setup.options.shield.handled:
-            signal.signal(signum, heed)  # for its children: they are blocked here
+            signal.signal(signum, heed)  # for its children: the mask is not lifted here
         self._stacks = _Stacks(setup.stacks_signum)
-        terms = [each._replace(trust=default_trust(each.queue_name)) for each in setup.options.terms]
+        terms = [each._replace(trust=default_trust(each.queue_name, setup.recipe.secrets))
+                 for each in setup.options.terms]
         self._prepare: Prepare = lives_of(
-            Runner, setup.options._replace(terms=terms), setup.recipe.connect, lambda: _nothing_to_forget)
+            Runner, setup.options._replace(terms=terms), lambda: RemoteSource(caretaker_fd), lambda: _nothing_to_forget)
 
     def serve(self) -> None:
         for name in self._setup.recipe.preload:
@@ -110,6 +124,7 @@ class _ForkServer:
     def _settle() -> None:
         """What was loaded stays; no child's look for garbage is to write to it. Raises `OSError` for what cannot be
         forked so: see _clone.py."""
+        _streams.flush()
         gc.collect()
         gc.freeze()
         if len(os.listdir('/proc/self/task')) > 1:
@@ -117,9 +132,11 @@ class _ForkServer:
 
     def _serve_one(self) -> bool:
         """Forks a row of children: what is written after a fork is copied, and that is done once for all of them."""
-        order, fds, _, _ = socket.recv_fds(self._monitor, 1, _FDS * MOST_AT_ONCE, socket.MSG_CMSG_CLOEXEC)
+        order, fds, flags, _ = socket.recv_fds(self._monitor, 1, _FDS * MOST_AT_ONCE, socket.MSG_CMSG_CLOEXEC)
         if not order:
             return False
+        if flags & socket.MSG_CTRUNC or not fds or len(fds) % _FDS:
+            raise OSError('too many open files')
         if self._wanted.load(len(fds) // _FDS):
             self._settle()
         self._fork([fds[first:first + _FDS] for first in range(0, len(fds), _FDS)])
@@ -129,27 +146,36 @@ class _ForkServer:
 
     def _fork(self, orders: Sequence[Sequence[int]]) -> None:
         setup, cloner, mask, tell = self._setup, self._cloner, self._setup.mask, self._monitor.send
-        row = []
+        row, all_fds = [], [self._monitor.fileno(), *itertools.chain(*orders)]
         for page_fd, stacks_fd, tasks_fd, results_fd in orders:
+            all_fds.append(_lowest_free())  # which the page is going to have
             page = Page(setup.slots, page_fd)
             life = self._prepare(page, self._stacks, tasks_fd, results_fd)
-            others = [fd for order in orders for fd in order if fd not in (tasks_fd, results_fd)]
-            row.append((page, stacks_fd, _without([*others, self._monitor.fileno()], self._wanted.noted_by(life))))
+            row.append((page, stacks_fd, _without(all_fds, (tasks_fd, results_fd), self._wanted.noted_by(life))))
         for page, stacks_fd, life in row:
             os.dup2(stacks_fd, self._stacks.fd, inheritable=False)
-            if cloner.fork(page.pid_address) == 0:
+            pid = cloner.fork(page.pid_address)
+            if pid == 0:
                 live_and_exit(life, mask)
-            tell(FORKED)
+            tell(FORKED + b'%d' % pid)
 
 
-def _without(fds: Sequence[int], life: Life) -> Life:
-    """The life of a child that has no use for these descriptors."""
+def _without(fds: Sequence[int], its_own: Sequence[int], life: Life) -> Life:
+    """The life of a child that has no use for these descriptors, but for its own."""
     def live(mask: SignalMask) -> None:
         for fd in fds:
-            os.close(fd)
+            if fd not in its_own:
+                os.close(fd)
         life(mask)
 
     return live
+
+
+def _lowest_free() -> int:
+    """The number that the next descriptor gets."""
+    fd = os.open(os.devnull, os.O_RDONLY)
+    os.close(fd)
+    return fd
 
 
 class _Stacks(ChildStacks):

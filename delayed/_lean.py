@@ -3,17 +3,21 @@ gets a process of its own, and ended when they have been done. All that may fail
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from typing import Callable, Deque, List, Optional
+from typing import Callable, Deque, List, NoReturn, Optional
 
-from . import _fds
-from ._child import Child
+from . import _fds, _streams
+from ._caretaker import hold_signals
+from ._child import Child, fork_process
 from ._fork_server import FAILED, LONGEST_MESSAGE, MOST_AT_ONCE, READY, Setup
 from ._shield import SignalMask, signals_held
 from .logger import logger
@@ -26,19 +30,23 @@ _AHEAD = 12
 _IDLE = 5.0
 #: How long a child is waited for before the monitor forks one itself, in seconds: the server may load a module.
 _PATIENCE = 0.05
-#: How long the server may take to end, in seconds.
-_ENDING = 2.0
-_START = 'import sys; sys.path.insert(0, %r); from delayed._fork_server import main; main(%d)'
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+#: Where Python looks for modules as it did for the monitor's: not in the current directory.
+_START = ('import sys; sys.path[:] = [path for path in sys.path if path] + [%r]; '
+          'from delayed._fork_server import main; main(%d, %d)')
+
+#: What a caretaker does until its end, with its end of a socket.
+Care = Callable[[socket.socket], NoReturn]
 
 
 class LeanForks:
     """Children that a fork server forks, in the order in which they were ordered."""
 
-    def __init__(self, setup: Callable[[SignalMask], Setup], make: Callable[[int], Child]) -> None:
+    def __init__(self, setup: Callable[[SignalMask], Setup], make: Callable[[int], Child], care: Care) -> None:
         """make: makes a child that is not forked yet, whose page is this file."""
         self._setup = setup
         self._make = make
+        self._care = care
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._socket: Optional[socket.socket] = None
         self._ready = self._broken = False
@@ -47,6 +55,7 @@ class LeanForks:
         self._used_at = 0.0  # monotonic seconds
         self._ordered: Deque[Child] = deque()
         self._born: Deque[Child] = deque()
+        self._caretakers: List[int] = []
 
     def order(self) -> bool:
         """Another short task has begun, and more wait. Returns whether the server cares for their children."""
@@ -59,7 +68,7 @@ class LeanForks:
         self._collect()
         if self._ready and len(self._ordered) + len(self._born) <= _AHEAD - MOST_AT_ONCE:
             self._order()
-        return self._ready
+        return self._ready and not self._is_late
 
     def take(self) -> Optional[Child]:
         """The next child; `None` if none comes in time."""
@@ -72,9 +81,10 @@ class LeanForks:
         """Few tasks come, or long ones. Returns children that are not needed."""
         self._streak = 0
         self._collect()
-        unneeded, self._born = list(self._born), deque()
         if self._socket is not None and time.monotonic() - self._used_at > _IDLE:
-            unneeded += self.close()
+            self._end()
+        self._caretakers = [pid for pid in self._caretakers if not _reaped(pid)]
+        unneeded, self._born = list(self._born), deque()
         return unneeded
 
     def close(self) -> List[Child]:
@@ -83,24 +93,49 @@ class LeanForks:
         left, self._born = list(self._born), deque()
         return left
 
+    def bury(self) -> None:
+        """All children are dead."""
+        for pid in self._caretakers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self._caretakers.clear()
+
     def _start(self) -> None:
         try:
+            _refuse_shadows()
             with signals_held() as mask:  # for good: what comes for the process group is not for the server
                 setup = pickle.dumps(self._setup(mask))
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                with theirs:
-                    self._socket = ours
-                    _fds.own(ours.fileno())
-                    arguments = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-                    self._process = subprocess.Popen(
-                        [sys.executable, *arguments, '-c', _START % (_ROOT, theirs.fileno())],
-                        pass_fds=(theirs.fileno(),))
-            ours.setblocking(False)
-            if len(setup) > LONGEST_MESSAGE:
-                raise ValueError('%d bytes to tell' % len(setup))
-            ours.send(setup)
+                if len(setup) > LONGEST_MESSAGE:
+                    raise ValueError('%d bytes to tell' % len(setup))
+                with self._caretaker() as care:  # first: it must not have the other socket
+                    self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                    _fds.own(self._socket.fileno())
+                    with theirs:
+                        code = _START % (_ROOT, theirs.fileno(), care.fileno())
+                        self._process = subprocess.Popen([sys.executable, *_interpreter_options(), '-c', code],
+                                                         pass_fds=(theirs.fileno(), care.fileno()))
+            self._socket.setblocking(False)
+            self._socket.send(setup)
         except Exception as error:  # of `pickle`, too: anything can be in it
             self._give_up(error)
+
+    def _caretaker(self) -> socket.socket:
+        """Forks it, and returns the other end of its socket."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            _streams.flush()
+            pid = fork_process()
+            if pid == 0:
+                try:
+                    ours.close()
+                    hold_signals()
+                    self._care(theirs)
+                finally:
+                    os._exit(1)
+            self._caretakers.append(pid)
+        return ours
 
     def _order(self) -> None:
         assert self._socket is not None
@@ -109,7 +144,7 @@ class LeanForks:
         children: List[Child] = []
         try:
             for _ in range(MOST_AT_ONCE):
-                page_fds.append(os.memfd_create('delayed-page'))
+                page_fds.append(os.memfd_create('delayed-page', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
                 child = self._make(page_fds[-1])
                 children.append(child)
                 fds += (page_fds[-1], child.stacks.fd, *child.ends)
@@ -117,7 +152,7 @@ class LeanForks:
             self._ordered += children
             for child in children:
                 child.close_ends()
-        except OSError as error:
+        except Exception as error:
             for child in children:
                 child.close()
             self._give_up(error)
@@ -149,10 +184,10 @@ class LeanForks:
         if answer == READY:
             self._ready = True
         else:
-            self._adopt(self._ordered.popleft())
+            self._adopt(self._ordered.popleft(), int(answer[1:]))
 
-    def _adopt(self, child: Child) -> None:
-        child.pid = child.page.pid
+    def _adopt(self, child: Child, pid: int) -> None:
+        child.pid = pid
         child.adopt()
         self._born.append(child)
 
@@ -162,21 +197,55 @@ class LeanForks:
         self._end()
 
     def _end(self) -> None:
-        """Nothing is ordered any more. What was ordered was forked if its page has a pid, whatever the server said."""
+        """At once. What was ordered was forked if its page has a pid, whatever the server could say."""
         process, self._process = self._process, None
         if self._socket is not None:
             _fds.close(self._socket.detach())
             self._socket = None
-        self._ready = False
+        self._ready = self._is_late = False
         if process is not None:
-            try:
-                process.wait(_ENDING)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
         while self._ordered:
             child = self._ordered.popleft()
-            if child.page.pid:
-                self._adopt(child)
+            if child.page.pid > 0:
+                self._adopt(child, child.page.pid)
             else:
                 child.close()
+
+
+def size_for_good(fd: int, size: int) -> None:
+    """Of a file in memory: whoever has a descriptor of it, as a task may, cannot cut it, which would end all who have
+    it mapped."""
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+
+
+def _interpreter_options() -> List[str]:
+    options: List[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    for name, value in sys._xoptions.items():
+        option = name if value is True else '%s=%s' % (name, value)
+        if option not in options:
+            options += '-X', option
+    if getattr(sys.stdout, 'write_through', False):
+        options.append('-u')
+    return options
+
+
+def _refuse_shadows() -> None:
+    """Raises `OSError` if a file of the current directory, where tasks may be, has the name of a module that the
+    monitor has loaded from elsewhere: a child would load that one instead."""
+    here = os.getcwd()
+    for name in os.listdir(here):
+        base, extension = os.path.splitext(name)
+        if extension == '.py' or os.path.exists(os.path.join(name, '__init__.py')):
+            file = getattr(sys.modules.get(base), '__file__', None)
+            if file and os.path.join(here, base) not in (os.path.splitext(file)[0], os.path.dirname(file)):
+                raise OSError('%s is named like %s' % (os.path.join(here, name), file))
+
+
+def _reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:  # somebody else has
+        return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
 
 from .outcome import Outcome
 
@@ -14,7 +15,8 @@ _ID = re.compile(r'-?(\d+(\.\d+)?(e[+-]\d+)?|inf)')
 FOREIGN = 'it was not set aside by this library, and cannot be put back'
 
 
-class DeadLetter(NamedTuple):
+@dataclass(frozen=True)
+class DeadLetter:
     """A task that was set aside.
 
     id: what `requeue_dead` and `delete_dead` take.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import TYPE_CHECKING, Callable, NamedTuple, NoReturn, Optional, Sequence, Type
+from typing import Any, Callable, NamedTuple, NoReturn, Optional, Sequence, Type
 
 from . import _streams
 from ._child_stacks import ChildStacks
@@ -16,9 +16,6 @@ from ._recorder import Recorder, name_of_worker
 from ._runner import Handlers, Runner
 from ._shield import Shield, SignalMask
 from ._terms import Terms
-
-if TYPE_CHECKING:
-    from ._source import Source
 
 #: What a child does. It is told which signals had been blocked.
 Life = Callable[[SignalMask], None]
@@ -40,7 +37,7 @@ class ChildOptions(NamedTuple):
     keep_failed: bool
 
 
-def lives_of(runner_class: Type[Runner], options: ChildOptions, connect: Callable[[], Source],
+def lives_of(runner_class: Type[Runner], options: ChildOptions, connect: Callable[[], Any],
              forgetter: Callable[[], Callable[[], None]]) -> Prepare:
     """Prepares children. connect: makes an orphan's source. forgetter: makes what closes a child's copy of the
     monitor's connection to Redis."""
@@ -49,8 +46,9 @@ def lives_of(runner_class: Type[Runner], options: ChildOptions, connect: Callabl
     def prepare(page: Page, stacks: ChildStacks, tasks_fd: int, results_fd: int) -> Life:
         terms, shield, forget = options.terms, options.shield, forgetter()
         recorder = Recorder(page, terms, worker, options.limits)
-        orphan = Orphan(page, options.monitor_pid, connect, options.kill_timeout, terms,
-                        recorder.before(options.handlers.failed), shield.alarm, options.keep_failed)
+        failed = recorder.before(options.handlers.failed) if options.handlers.error else _nobody
+        orphan = Orphan(page, options.monitor_pid, connect, options.kill_timeout, terms, failed, shield.alarm,
+                        options.keep_failed)
         runner = runner_class(page, tasks_fd, results_fd, options.handlers, orphan, terms, options.max_tasks,
                               options.max_rss, recorder)
 
@@ -65,6 +63,10 @@ def lives_of(runner_class: Type[Runner], options: ChildOptions, connect: Callabl
         return live
 
     return prepare
+
+
+def _nobody(*args: object) -> None:
+    """Who is told of a failure where there is no handler."""
 
 
 def live_and_exit(live: Life, mask: SignalMask) -> NoReturn:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import select
 import signal
+import socket
 import struct
 import time
-from typing import Callable, Optional, Type
+from typing import Callable, NoReturn, Optional, Type
 
-from . import _backoff, _fds, _memory, _runner
+from . import _backoff, _caretaker, _fds, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed
 from ._blackbox import BlackBox
 from ._books import SLOW, Books, Done
@@ -59,12 +60,17 @@ class Monitor:
         of_children = child_options(options, shield)
         lives = lives_of(self._runner, of_children, source.reopened, source.forgetter)
         self._children = Children(lives, options.max_tasks, max(options.kill_timeout, 1.0), note_pid, self._slots,
-                                  setup_of(of_children, options.recipe))
+                                  setup_of(of_children, options.recipe), self._care)
         self._books = self._open_books()
         self._provisional_timeouts = [provisional_timeout_of(queue) for queue in options.queues]
         self._black_box = BlackBox(options.queues, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = self._told_of_delay = False
+
+    def _care(self, caretaker: socket.socket) -> NoReturn:
+        """In a process of its own."""
+        self._source.forgetter()()
+        _caretaker.serve(caretaker, self._source.reopened())
 
     def _open_books(self) -> Books:
         return Books(self._source, self._options.sweep_interval, self._stop, self._wakeup.wait, self._children.part)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Callable, NamedTuple, Optional, Sequence
 
-from ._fork_server import Recipe, Setup
+from ._fork_server import Recipe, Setup, fingerprint
 from ._life import ChildOptions
 from ._limits import Limits
 from ._runner import Handlers
@@ -43,9 +43,10 @@ def setup_of(options: ChildOptions, recipe: Optional[Recipe]) -> Optional[
     """What this process tells its fork server, if it may have one."""
     if recipe is None:
         return None
+    files = fingerprint()
     plain = options._replace(terms=[each._replace(trust=None) for each in options.terms])  # type: ignore[arg-type]
 
     def setup(mask: SignalMask, slots: int, stacks_signum: Optional[int]) -> Setup:
-        return Setup(sys.path, sys.argv, plain, recipe, mask, slots, stacks_signum, frozenset(sys.modules))
+        return Setup(sys.path, sys.argv, plain, recipe, mask, slots, stacks_signum, frozenset(sys.modules), files)
 
     return setup

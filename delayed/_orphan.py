@@ -13,7 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from . import _backoff, _log
+from . import _backoff
 from ._attempt import Verdict, judge, keep_failed
 from ._lease import Lease
 from ._page import Outcome, Page, Slot, Step
@@ -50,7 +50,8 @@ class Job:
 
 
 class Orphan:
-    """The child's part. `connect` makes a source of the child's own; `failed` calls the error handler."""
+    """The child's part. `connect` makes a source of the child's own, or raises `OSError`; `failed` calls the error
+    handler."""
 
     def __init__(self, page: Page, monitor_pid: int, connect: Callable[[], Source], kill_timeout: float,
                  terms: Sequence[Terms], failed: Callable[[Task, Optional[int], Any], None], alarm: bool,
@@ -114,11 +115,11 @@ class Orphan:
         unknown = [job for job in jobs if not job.slot.settled]
         unsettled = [job for job in unknown if job.slot.step is Step.ENDED and not job.skipped]
         unsettled += [job for job in reversed(unknown) if job.skipped]  # each goes in front of the last
-        if not unsettled:
+        source = self._reach() if unsettled else None
+        if source is None:
             return
-        _log.logger.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid,
-                            self._pid)
-        source = self._connect()
+        source.log.warning('monitor %d is dead; its child %d tells Redis how its task ended', self._monitor_pid,
+                           self._pid)
         for delay in _backoff.delays(_SETTLE_SECONDS, source.longest_pause):
             try:
                 with self._lock:
@@ -128,9 +129,16 @@ class Orphan:
                             job.slot.settled = True
                 return
             except source.unavailable as error:
-                _log.logger.debug('cannot settle yet: %s', error)
+                source.log.debug('cannot settle yet: %s', error)
             time.sleep(delay)
-        _log.logger.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
+        source.log.error('Redis stayed away: the last task of monitor %d will run again', self._monitor_pid)
+
+    def _reach(self) -> Optional[Source]:
+        """`None`: there is no way to Redis. It takes the task for lost then, and has it run again."""
+        try:
+            return self._connect()
+        except OSError:
+            return None
 
     def _judge(self, job: Job) -> Verdict:
         verdict = judge(Step.IDLE if job.skipped else Step.ENDED, job.slot.outcome, None, False)
@@ -152,14 +160,18 @@ class Orphan:
         if running is None:
             return  # between tasks: the end of the pipe tells
         (job, task, deadline), before = running, [each for each in list(self._jobs) if each is not running[0]]
-        _log.logger.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid, task.id)
-        if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
-            self._extend_lease(self._connect(), job, deadline)
+        source = self._reach()
+        if source is not None:
+            source.log.warning('monitor %d is dead; its child %d finishes task %s', self._monitor_pid, self._pid,
+                               task.id)
+            if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
+                self._extend_lease(source, job, deadline)
         self.settle([*before, *self._unbegun()])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._running is not running:
             return  # it is through, its handlers too
-        _log.logger.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
+        if source is not None:
+            source.log.error('task %s timed out and its monitor is dead: ending process %d', task.id, self._pid)
         if job.slot.step is not Step.ENDED:
             self._failed(task, signal.SIGTERM, None)
             job.reason = 'it timed out when its monitor was dead'
@@ -190,11 +202,11 @@ class Orphan:
                         return
                     held = self._extend(source, job, rest)
                 if not held:
-                    _log.logger.warning("a task is another worker's now: ending process %d", self._pid)
+                    source.log.warning("a task is another worker's now: ending process %d", self._pid)
                     os.kill(self._pid, signal.SIGKILL)
                 return
             except source.unavailable as error:
-                _log.logger.debug('cannot extend the lease yet: %s', error)
+                source.log.debug('cannot extend the lease yet: %s', error)
             time.sleep(delay)
 
     def _extend(self, source: Source, job: Job, seconds: float) -> bool:

@@ -100,7 +100,7 @@ class Recorder:
     def failed(self, task: Task, error: BaseException) -> Outcome:
         """The record of a task that raised `error`."""
         limit = self._limits.exceeded_by(error)
-        return self.ended(Kind.OVER_LIMIT if limit else Kind.FAILED, task, limit=limit)._replace(note=_in_words(error))
+        return self.ended(Kind.OVER_LIMIT if limit else Kind.FAILED, task, limit=limit).replace(note=_in_words(error))
 
     def cannot_run(self, kind: Kind, task: Optional[Task], error: BaseException) -> Outcome:
         """The record of a task that is set aside for `error`, with its traceback."""
@@ -109,7 +109,7 @@ class Recorder:
     @staticmethod
     def with_traceback(outcome: Outcome, error: BaseException) -> Outcome:
         """The record of a task that raised, as it goes to Redis; the log has the traceback already."""
-        return outcome._replace(stack=_traceback_of(error))
+        return outcome.replace(stack=_traceback_of(error))
 
     def before(self, failed: Failed) -> Failed:
         """`failed` as an orphan calls it, from a thread of its own: its task is out of time, and its monitor dead."""

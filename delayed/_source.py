@@ -38,6 +38,8 @@ class Source:
 
     #: What that is.
     unavailable = Unavailable
+    #: Where an orphan's lines go.
+    log = logger
 
     def __init__(self, queue: Queue, lease: Optional[float], max_losses: int) -> None:
         """lease: seconds; `None`: the full allowance."""

@@ -104,9 +104,9 @@ class Trust:
             raise Refused('%s:%s is not allowed to run here' % (task.module_name, task.func_name), payload)
 
 
-def default_trust(queue_name: str) -> Trust:
-    """Of a queue that is known by its name alone: it is signed if the environment has a secret."""
-    return Trust(Signer(queue_name), pickle.loads, None)
+def default_trust(queue_name: str, secrets: Sequence[str]) -> Trust:
+    """Of a queue that is known by its name alone, where the environment had these secrets."""
+    return Trust(Signer(queue_name, list(secrets) or False), pickle.loads, None)
 
 
 def read_safely(trust: Trust, payload: bytes, was_read: bool) -> Optional[Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, Optional, Tuple
 
 #: What is kept of a stack, in characters; some programs have a hundred threads. And what of it goes to Redis.
 LONGEST_STACK, LONGEST_STACK_IN_REDIS = 60_000, 8_000
@@ -29,8 +29,8 @@ class Kind(enum.Enum):
     LEASE_LOST = 'lost its lease'
 
 
-class Outcome(NamedTuple):
-    """The record of one run.
+class Outcome:
+    """The record of one run, which does not change. (A dataclass would load `inspect` into each child.)
 
     kind: how it ended.
     task_id, function: which task; `None` where its bytes do not say. The function is `module.name`.
@@ -50,24 +50,61 @@ class Outcome(NamedTuple):
         In a dead letter of a task that raised, or could not be read or loaded: the traceback.
     """
 
+    __slots__ = ('kind', 'task_id', 'function', 'queue', 'worker', 'child_pid', 'started_at', 'wait_seconds',
+                 'run_seconds', 'user_seconds', 'system_seconds', 'peak_rss', 'peak_rss_before', 'exit_code', 'signal',
+                 'limit', 'note', 'stack')
+
     kind: Kind
-    task_id: Optional[int] = None
-    function: Optional[str] = None
-    queue: Optional[str] = None
-    worker: Optional[str] = None
-    child_pid: Optional[int] = None
-    started_at: Optional[float] = None
-    wait_seconds: Optional[float] = None
-    run_seconds: Optional[float] = None
-    user_seconds: Optional[float] = None
-    system_seconds: Optional[float] = None
-    peak_rss: Optional[int] = None
-    peak_rss_before: Optional[int] = None
-    exit_code: Optional[int] = None
-    signal: Optional[int] = None
-    limit: Optional[str] = None
-    note: Optional[str] = None
-    stack: Optional[str] = None
+    task_id: Optional[int]
+    function: Optional[str]
+    queue: Optional[str]
+    worker: Optional[str]
+    child_pid: Optional[int]
+    started_at: Optional[float]
+    wait_seconds: Optional[float]
+    run_seconds: Optional[float]
+    user_seconds: Optional[float]
+    system_seconds: Optional[float]
+    peak_rss: Optional[int]
+    peak_rss_before: Optional[int]
+    exit_code: Optional[int]
+    signal: Optional[int]
+    limit: Optional[str]
+    note: Optional[str]
+    stack: Optional[str]
+
+    def __init__(self, kind: Kind, task_id: Optional[int] = None, function: Optional[str] = None,
+                 queue: Optional[str] = None, worker: Optional[str] = None, child_pid: Optional[int] = None,
+                 started_at: Optional[float] = None, wait_seconds: Optional[float] = None,
+                 run_seconds: Optional[float] = None, user_seconds: Optional[float] = None,
+                 system_seconds: Optional[float] = None, peak_rss: Optional[int] = None,
+                 peak_rss_before: Optional[int] = None, exit_code: Optional[int] = None, signal: Optional[int] = None,
+                 limit: Optional[str] = None, note: Optional[str] = None, stack: Optional[str] = None) -> None:
+        given = locals()
+        for name in self.__slots__:
+            object.__setattr__(self, name, given[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError('a record cannot be changed: %s' % name)
+
+    def _values(self) -> Tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if isinstance(other, Outcome) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return Outcome, self._values()
+
+    def __repr__(self) -> str:
+        return 'Outcome(%s)' % ', '.join('%s=%r' % (name, getattr(self, name)) for name in self.__slots__)
+
+    def replace(self, **changes: Any) -> Outcome:
+        """The same with other values of some fields."""
+        return Outcome(**{**{name: getattr(self, name) for name in self.__slots__}, **changes})
 
     @property
     def what(self) -> str:
@@ -88,7 +125,8 @@ class Outcome(NamedTuple):
 
     def as_fields(self) -> Dict[str, Any]:
         """What is known, as plain data: the fields of the log's record. `outcome` is the kind's word."""
-        found = {name: value for name, value in self._asdict().items() if value is not None and name != 'kind'}
+        found = {name: value for name, value in zip(self.__slots__, self._values())
+                 if value is not None and name != 'kind'}
         return {'outcome': self.kind.value, **found}
 
     def to_json(self) -> str:
@@ -110,7 +148,7 @@ class Outcome(NamedTuple):
             raise ValueError('a record is not so deep') from None
         if not isinstance(found, dict):
             raise ValueError('a record is an object, and no %s' % type(found).__name__)
-        known = {*cls._fields} - {'kind'}
+        known = {*cls.__slots__} - {'kind'}
         values = {name: value for name, value in found.items() if name in known}
         wrong = [name for name, value in values.items() if not _fits(name, value)]
         if wrong:

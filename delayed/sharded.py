@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import zlib
@@ -154,7 +155,7 @@ class ShardedQueue:
 
     def dead(self, start: int = 0, count: int = 100) -> List[DeadLetter]:
         """As `Queue.dead`; the ids begin with the number of the shard. It reads `start` letters of each shard, too."""
-        letters = [letter._replace(id='%d:%s' % (number, letter.id))
+        letters = [dataclasses.replace(letter, id='%d:%s' % (number, letter.id))
                    for number, shard in enumerate(self.shards) for letter in shard.dead(0, start + count)]
         return sorted(letters, key=lambda letter: letter.set_aside_at)[start:start + count]
 

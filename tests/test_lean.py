@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,7 @@ import time
 
 import pytest
 
-from delayed._fork_server import Wanted
+from delayed._fork_server import Setup, Wanted
 from delayed._stacks import live_stacks
 from delayed.cli import Exit
 from delayed.queue import Queue
@@ -60,6 +62,26 @@ def fail():
         raise ValueError('on purpose')
 
 
+def look():
+    """Tells how many pages it could reach as files."""
+    if is_mine():
+        links = []
+        for fd in os.listdir('/proc/self/fd'):
+            try:
+                links.append(os.readlink('/proc/self/fd/' + fd))
+            except FileNotFoundError:
+                pass
+        note('looks', sum('delayed-page' in link for link in links))
+
+
+def spin():
+    if is_mine():
+        note('spins')
+        while not os.path.exists('gate'):
+            sum(range(1000))
+        note('spun')
+
+
 def crash():
     if is_mine():
         note('crashes')
@@ -101,18 +123,21 @@ class Yard:
         self.queue = Queue('default', conn)
         self.write('plain.py', TASKS)
         self.write('heavy.py', HEAVY)
+        self.write('bin/patient.py', PATIENT)
         self.programs = []
         self.enqueued = 0
 
     def write(self, name, text):
-        (self.directory / name).write_text(textwrap.dedent(text))
+        path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
 
-    def start(self, *args):
+    def start(self, *args, **environment):
         with open(self.directory / 'log', 'ab') as log:
             program = subprocess.Popen(
-                [sys.executable, '-W', 'error', '-c', PATIENT, 'worker', '--forked', '--url', self.url, '--queue',
+                [sys.executable, '-W', 'error', 'bin/patient.py', 'worker', '--forked', '--url', self.url, '--queue',
                  'default', *args], cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True)
+                start_new_session=True, env={**os.environ, **environment})
         self.programs.append(program)
         return program
 
@@ -153,11 +178,30 @@ class Yard:
 
     def server(self, program):
         """The fork server of a worker, if it has one."""
-        for pid in sorted(children(program.pid)):  # a child blocks signals, too, as long as it is being forked
-            with contextlib.suppress(OSError), open('/proc/%d/status' % pid) as file:
-                if int(re.search(r'^SigBlk:\s*(\w+)', file.read(), re.MULTILINE)[1], 16):
-                    return pid
-        return None
+        found = []
+        for pid in children(program.pid):
+            with contextlib.suppress(OSError), open('/proc/%d/cmdline' % pid) as command, \
+                    open('/proc/%d/stat' % pid) as stat:
+                if '_fork_server' in command.read():  # as its children
+                    found.append((int(stat.read().rpartition(')')[2].split()[19]), pid))
+        return min(found)[1] if found and not self.is_lean_child(min(found)[1]) else None
+
+    @staticmethod
+    def is_lean_child(pid):
+        """A server blocks signals as long as it lives."""
+        with contextlib.suppress(OSError), open('/proc/%d/status' % pid) as status:
+            return not int(re.search(r'^SigBlk:\s*(\w+)', status.read(), re.MULTILINE)[1], 16)
+        return True
+
+    @staticmethod
+    def processes(program):
+        """Those of a worker's session."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            with contextlib.suppress(OSError), open('/proc/%s/stat' % pid) as file:
+                if int(file.read().rpartition(')')[2].split()[3]) == program.pid:
+                    found.append(int(pid))
+        return found
 
     def await_empty(self):
         wait_until(lambda: not remains(self.conn), 'the end of all tasks')
@@ -229,6 +273,7 @@ class TestManyShortTasks:
         stop(program)
         yard.await_empty()
 
+    @pytest.mark.long
     def test_do_not_wait_for_a_server_that_hangs(self, yard):
         program = yard.start()
         yard.await_lean()
@@ -265,6 +310,7 @@ class TestManyShortTasks:
         assert {version for _, _, _, version in yard.await_told(before + MANY)[before:]} == {2002}
         stop(program)
 
+    @pytest.mark.long
     def test_may_be_those_of_several_processes(self, yard):
         program = yard.start('-c', '2')
         yard.await_lean()
@@ -291,6 +337,38 @@ class TestASystemThatHasNoSuchThing:
         assert re.findall('the fork server is not used any more: (.*)', yard.log) == [why]
         assert 'Traceback' not in yard.log
 
+    def test_may_be_a_folder_whose_files_would_stand_in_for_others(self, yard):
+        yard.write('queue.py', 'raise AssertionError("nobody asked for this one")')
+        program = yard.start()
+        yard.keep_busy(lambda: 'fork server' in yard.log)
+        yard.await_empty()
+        stop(program)
+        assert '/queue.py is named like ' in yard.log
+
+    def test_may_be_another_version(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        setup = Setup(sys.path, [], None, None, set(), 3, None, frozenset(), [('_page.py', 1, 2)])
+        code = 'from delayed._fork_server import main; main(%d, 2)' % theirs.fileno()
+        with ours, theirs:
+            ours.send(pickle.dumps(setup))
+            subprocess.run([sys.executable, '-W', 'error', '-c', code], pass_fds=[theirs.fileno()], check=True,
+                           env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+            assert b'the files of delayed are not those that the worker has loaded' in ours.recv(1000)
+
+
+class TestASecret:
+    @pytest.mark.long
+    def test_is_that_of_the_worker_whatever_becomes_of_the_environment(self, yard, monkeypatch):
+        yard.write('ahead.py', 'import os; os.environ.pop("DELAYED_SECRET", None)')
+        monkeypatch.setenv('DELAYED_SECRET', 's' * 40)
+        yard.queue = Queue('default', yard.conn)
+        program = yard.start('--preload', 'ahead')
+        yard.await_lean()
+        yard.await_empty()
+        stop(program)
+        assert len(yard.told()) == yard.enqueued
+        assert yard.queue.dead_len() == 0
+
 
 class TestALeanChild:
     """The first one runs what is to be seen."""
@@ -300,7 +378,7 @@ class TestALeanChild:
         def run(name, what, *args, **kwargs):
             program = yard.start(*args)
             yard.keep_busy(lambda: yard.told(what), name, **kwargs)
-            (pid, _, _, _), = yard.told(what)
+            pid = yard.told(what)[0][0]
             return program, pid
         return run
 
@@ -313,7 +391,26 @@ class TestALeanChild:
         yard.open_gate()
         yard.await_told(1, 'held')
         wait_until(lambda: yard.conn.zcard('default_dequeued') < number, 'its end to be told')
-        wait_until(lambda: not runs(pid), 'the end of the orphan')
+        wait_until(lambda: not yard.processes(program), 'the end of the orphan and all others')
+
+    @pytest.mark.long
+    def test_keeps_its_lease_if_it_leaves_others_no_time(self, yard, run):
+        program, pid = run('plain.spin', 'spins', '--lease', '5')
+        program.kill()
+        program.wait()
+        wait_until(lambda: 'finishes task' in yard.log, 'the orphan')
+        second = yard.start('--lease', '5', '--sweep-interval', '0.2')
+        time.sleep(8)
+        yard.open_gate()
+        yard.await_told(1, 'spun')
+        yard.await_empty()
+        stop(second)
+        assert len(yard.told('spins')) == 1
+
+    def test_has_no_page_as_a_file(self, yard, run):
+        program, _ = run('plain.look', 'looks')
+        assert [pages for *_, pages in yard.told('looks')] == [0]
+        stop(program)
 
     def test_logs_a_failure_as_its_worker_would(self, yard, run):
         program, pid = run('plain.fail', 'fails')

@@ -3,6 +3,7 @@ until it is needed, for that process is lean."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Sequence
 
@@ -10,36 +11,25 @@ if TYPE_CHECKING:
     import argparse
 
     from .._fork_server import Recipe
-    from .._source import Source
 
 
-def recipe(args: argparse.Namespace) -> Recipe:
-    """args: those of a worker whose queues `are_named`."""
+def recipe(args: argparse.Namespace, secrets: Sequence[str]) -> Recipe:
+    """args: those of a worker whose queues `are_named`. secrets: of the environment, when they were made."""
     import logging
 
     from .._fork_server import Recipe
-    from ._queues import DEFAULT_URL
-    names = [str(name) for name in args.names]
-    connect = partial(_source, str(args.url or DEFAULT_URL), names, args.lease, args.max_losses)
     level: int = logging.getLevelName(args.log_level.upper())
-    preload = [str(name) for name in args.preload]
-    return Recipe(connect, preload, partial(set_up_log, args.log_level, args.log_format), level)
+    late = partial(set_up_log, args.log_level, args.log_format, late=True)
+    return Recipe([str(name) for name in args.preload], late, level, secrets)
 
 
-def _source(url: str, names: Sequence[str], lease: float, max_losses: int) -> Source:
-    """An orphan's."""
-    from .._queue_list import queue_list
-    from ._queues import queues_named
-    return queue_list(queues_named(url, names)).source(lease, max_losses).reopened()
-
-
-def set_up_log(level: str, format: str) -> None:
-    """The log of a worker, on the error stream."""
+def set_up_log(level: str, format: str, late: bool = False) -> None:
+    """The log of a worker, on the error stream. late: the application may have set up another by now."""
     import logging
 
     from ..logger import logger, set_handler, setup_logger
-    handler = logging.StreamHandler()
-    set_handler(handler)
+    handler = logging.StreamHandler(sys.__stderr__ if late else None)
+    (logger.addHandler if late else set_handler)(handler)
     setup_logger()
     if format == 'json':
         from .._json_lines import JsonLines

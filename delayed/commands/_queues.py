@@ -80,20 +80,15 @@ def _paths(args: argparse.Namespace) -> List[str]:
 
 
 def _by_name(args: argparse.Namespace) -> List[Queue]:
+    from .._server import client
+    from ..queue import Queue
     if not args.names:
         raise InvalidArgument('which queue? Name it as your application does, such as %smyapp.tasks:queue, or as Redis '
                               'does, with --queue NAME and --url URL; or set DELAYED_QUEUES' % (
                                   '--app ' if hasattr(args, 'app') else ''))
-    return queues_named(str(args.url or DEFAULT_URL), [str(name) for name in args.names])
-
-
-def queues_named(url: str, names: Sequence[str]) -> List[Queue]:
-    """Those of these names on that server, each once. Raises `InvalidArgument`."""
-    from .._server import client
-    from ..queue import Queue
-    conn = client(url, socket_timeout=_TIMEOUT)
+    conn = client(str(args.url or DEFAULT_URL), socket_timeout=_TIMEOUT)
     _clients.append(conn)
-    return [Queue(name, conn) for name in dict.fromkeys(names)]
+    return [Queue(str(name), conn) for name in dict.fromkeys(args.names)]
 
 
 def are_named(args: argparse.Namespace) -> bool:

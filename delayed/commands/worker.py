@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence
 
+from .._signature import ENVIRON
 from ..errors import InvalidArgument
 from ._exit import Exit, Failed, NotImported
 from ._lean import recipe, set_up_log
@@ -145,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _worker(args: argparse.Namespace) -> Worker:
     from .. import worker as workers
+    secrets = os.environ.get(ENVIRON, '').split()
     queues = find_queues(args, reach=False)
     for name in args.imports:
         import_module(str(name))
@@ -160,7 +162,7 @@ def _worker(args: argparse.Namespace) -> Worker:
                   _function(args.error_handler), preload=[str(name) for name in args.preload], **options)
     if kind == 'forked' and are_named(args) and not (
             args.imports or args.success_handler or args.error_handler):
-        worker.fork_lean(recipe(args))
+        worker.fork_lean(recipe(args, secrets))
     return worker
 
 
