@@ -31,7 +31,6 @@ def main() -> int:
             server = arena.redis.info('server')
         tell('done in %d s' % (time.monotonic() - start))
         kept = {'results': suite.results, 'others': suite.others, 'rounds': sizes.rounds,
-                'preforked': sizes.preforked, 'forked': sizes.forked,
                 'redis': server['redis_version']}
         _KEPT.write_text(json.dumps(kept))
     report = Report(json.loads(_KEPT.read_text()))

@@ -111,7 +111,7 @@ class Producer:
         self._process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Producer:
-        self.has_many = self._answer()['many']
+        self._answer()  # it is ready
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -3,6 +3,7 @@ does meets all alike."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import pickle
@@ -12,9 +13,9 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
-from .arena import SIDES, Arena, Failed, Fields, environment_of
+from .arena import SIDES, Arena, Failed, Fields, Producer, Worker, environment_of
 from .contestants import (
     BLIND,
     FORKED,
@@ -35,31 +36,35 @@ from .sides import readings
 Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
-_PAUSE = (0.01, 0.03)  # seconds before each task of the latency's, so that the worker waits
+_PAUSE = (0.01, 0.02)  # seconds before each task of the latency's: the worker waits, and may poll in any rhythm
 _NAP = 0.01  # seconds
-_MEMORY_SECONDS = 12.0  # who would take longer gets a quarter of the tasks
-_MANY = 4  # times as many tasks in bulk: they take so little time
-_SLICE = 1000  # tasks, of which the drain is measured while the rest waits behind them
+_SLICE = 5000  # tasks, of which the drain is measured while the rest waits behind them
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. Tasks are the same number for all rows of a section."""
+    """How much is measured.
+
+    part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round.
+    memory: tasks, the same for all rows, for what is asked is how a process grows with them. backlogs: waiting tasks.
+    naps: tasks for each worker. limits: calls.
+    """
 
     rounds: int = 5
-    preforked: int = 2500
-    forked: int = 200
-    stamps: int = 30
-    memory: int = 20_000
-    backlogs: Sequence[int] = (1000, 100_000, 1_000_000)
-    scaling: int = 3000
+    part: float = 1.0
+    stamps: int = 120
+    memory: int = 3000
+    backlogs: Sequence[int] = (_SLICE, 100_000, 1_000_000)
     workers: Sequence[int] = (1, 2, 3)
-    naps: int = 150
-    limits: int = 1500
+    naps: int = 60
+    limits: int = 2000
+
+    def of(self, number: int) -> int:
+        return int(number * self.part)
 
 
-QUICK = Sizes(rounds=1, preforked=500, forked=40, stamps=10, memory=500, backlogs=(1000, 100_000), scaling=500,
-              naps=50, limits=300)
+QUICK = Sizes(rounds=1, part=0.2, stamps=10, memory=500, backlogs=(_SLICE, 100_000), workers=(1, 2), naps=30,
+              limits=300)
 
 
 class Suite:
@@ -80,8 +85,8 @@ class Suite:
             self._tell('round %d of %d' % (index + 1, self._sizes.rounds))
             self._note('limits', {'all': self._limits()})
             self._watch_others()
-            self._each('preforked', PREFORKED, lambda row: self._race(row, self._sizes.preforked))
-            self._each('forked', FORKED, lambda row: self._race(row, self._sizes.forked))
+            self._each('preforked', PREFORKED, self._race)
+            self._each('forked', FORKED, self._race)
             self._black_box(index)
             self._each('backlog', (OURS,), self._backlog)
             self._each('scaling', (OURS, PUBLISHED, HUEY), self._scaling)
@@ -110,47 +115,66 @@ class Suite:
             for name, value in fields.items():
                 self.results[section][row][name].append(value)
 
-    def _race(self, row: Contestant, number: int) -> Fields:
+    def _race(self, row: Contestant) -> Fields:
         """Enqueues, drains, and enqueues one task at a time for an idle worker."""
         arena = self._arena
         with arena.producer(row) as producer:
-            producer.enqueue('mark', 'begin')
-            time.sleep(_APART)
-            filled = producer.fill(number)
-            time.sleep(_APART)
-            producer.enqueue('mark', 'end')
+            found = self._fill(producer, row.enqueued or row.tasks)
+            if row.enqueued:
+                arena.clear()
+                self._fill(producer, row.tasks)
             with arena.worker(row) as worker:
-                begin, end = (arena.expect(label, worker) for label in ('begin', 'end'))
-                waits = []
+                found.update(self._drain(row, worker), waits_us=[])
                 for _ in range(self._sizes.stamps):
                     time.sleep(random.uniform(*_PAUSE))
                     producer.stamp()
-                    waits.append(arena.expect('stamp', worker)['ns'] / 1000)
-            found = {**_drained(begin, end, number + 1), 'waits_us': waits, 'enqueue_rate': number / filled['seconds'],
-                     'enqueue_cpu_us': filled['cpu'] / number * 1e6}
-            found.update(('enqueue_' + name, value / number) for name, value in filled['redis'].items())
-            if producer.has_many:
+                    found['waits_us'].append(arena.expect('stamp', worker)['ns'] / 1000)
+            if row.in_bulk:
                 arena.clear()
-                number *= _MANY
-                found['many_rate'] = number / producer.many(number)['seconds']
+                number = self._sizes.of(row.in_bulk)
+                found.update(many=number, many_rate=number / producer.many(number)['seconds'])
         return found
+
+    def _fill(self, producer: Producer, number: int) -> Fields:
+        """Enqueues empty tasks one by one, between marks."""
+        number = self._sizes.of(number)
+        producer.enqueue('mark', 'begin')
+        time.sleep(_APART)
+        filled = producer.fill(number)
+        time.sleep(_APART)
+        producer.enqueue('mark', 'end')
+        return {'enqueued': number, 'enqueue_rate': number / filled['seconds'],
+                'enqueue_cpu_us': filled['cpu'] / number * 1e6,
+                **{'enqueue_' + name: value / number for name, value in filled['redis'].items()}}
+
+    def _drain(self, row: Contestant, worker: Worker) -> Fields:
+        number = self._sizes.of(row.tasks)
+        return {'tasks': number, **_drained(*self._ends(worker), number + 1)}
+
+    def _ends(self, worker: Worker) -> Tuple[Fields, Fields]:
+        """What the first and the last task of a drain report."""
+        return self._arena.expect('begin', worker), self._arena.expect('end', worker)
 
     def _black_box(self, index: int) -> None:
         self._each('black_box', WINKING, self._wink)
         pair = (SEEING, BLIND) if index % 2 else (BLIND, SEEING)  # the second may find a warmer machine
-        self._each('black_box', pair, lambda row: self._race(row, self._sizes.forked))
+        self._each('black_box', pair, self._only_drain)
+
+    def _only_drain(self, row: Contestant) -> Fields:
+        with self._arena.producer(row) as producer:
+            self._fill(producer, row.tasks)
+            with self._arena.worker(row) as worker:
+                return self._drain(row, worker)
 
     def _wink(self, row: Contestant) -> Fields:
         """Drains, with the black box and without in turns."""
-        number = self._sizes.preforked * _MANY
         with self._arena.producer(row) as producer:
-            producer.enqueue('mark', 'begin')
-            producer.fill(number)
-            producer.enqueue('mark', 'end')
+            self._fill(producer, row.tasks)
             with self._arena.worker(row) as worker:
-                begin, end = (self._arena.expect(label, worker) for label in ('begin', 'end'))
+                begin, end = self._ends(worker)
         seeing, blind = (seconds / tasks for seconds, tasks in (end['black_box'][half] for half in ('with', 'without')))
-        return {'cpu_us': _drained(begin, end, number + 1)['cpu_us'], 'black_box_us': (seeing - blind) * 1e6}
+        return {'cpu_us': _drained(begin, end, self._sizes.of(row.tasks) + 1)['cpu_us'],
+                'black_box_us': (seeing - blind) * 1e6}
 
     def _backlog(self, row: Contestant) -> Fields:
         """Drains the first tasks of longer and longer lists."""
@@ -160,8 +184,7 @@ class Suite:
             self._put(itertools.chain([('mark', 'begin')], itertools.repeat(('empty',), _SLICE - 2), [('mark', 'end')],
                                       itertools.repeat(('empty',), backlog - _SLICE)))
             with self._arena.worker(row) as worker:
-                begin, end = (self._arena.expect(label, worker) for label in ('begin', 'end'))
-            found[str(backlog)] = _drained(begin, end, _SLICE - 1)['rate']
+                found[str(backlog)] = _drained(*self._ends(worker), _SLICE - 1)['rate']
         return found
 
     def _put(self, calls: Iterable[Sequence[Any]]) -> None:
@@ -176,41 +199,38 @@ class Suite:
             pipe.execute()
 
     def _scaling(self, row: Contestant) -> Fields:
-        return {str(workers): self._crew(row, workers, 'empty', (), self._sizes.scaling)
-                for workers in self._sizes.workers}
+        number = self._sizes.of(row.tasks // 2)  # it is measured for each number of workers
+        return {str(workers): self._crew(row, workers, number) for workers in self._sizes.workers}
 
     def _naps(self, row: Contestant) -> Fields:
-        return {str(workers): self._crew(row, workers, 'nap', (_NAP,), self._sizes.naps) for workers in (1, 2)}
+        return {str(workers): self._crew(row, workers, self._sizes.naps * workers, _NAP) for workers in (1, 2)}
 
-    def _crew(self, row: Contestant, workers: int, name: str, args: Sequence[Any], number: int) -> float:
-        """The rate of several workers. A gate holds each until all are up and the tasks are there."""
+    def _crew(self, row: Contestant, workers: int, number: int, nap: float = 0.0) -> float:
+        """The rate of several workers. A gate holds each until all are up and the tasks are there.
+
+        nap: seconds that each task sleeps. 0: they are empty.
+        """
         arena = self._arena
         arena.clear()
-        with arena.producer(row) as producer:
+        with arena.producer(row) as producer, contextlib.ExitStack() as running:
             for _ in range(workers):
                 producer.enqueue('gate')
-            running = [arena.worker(row) for _ in range(workers)]
-            try:
-                crew = [each.__enter__() for each in running]
-                for worker in crew:
-                    arena.expect('gate', worker)
-                producer.enqueue('mark', 'begin')
+            crew = [running.enter_context(arena.worker(row)) for _ in range(workers)]
+            for worker in crew:
+                arena.expect('gate', worker)
+            producer.enqueue('mark', 'begin')
+            if nap:
                 for _ in range(number):
-                    producer.enqueue(name, *args)
-                producer.enqueue('mark', 'end')
-                arena.open_gate(workers)
-                begin, end = (arena.expect(label, crew[0]) for label in ('begin', 'end'))
-            finally:
-                for each in running:
-                    each.__exit__(None, None, None)
-        return float(_drained(begin, end, number + 1)['rate'])
+                    producer.enqueue('nap', nap)
+            else:
+                producer.fill(number)
+            producer.enqueue('mark', 'end')
+            arena.open_gate(workers)
+            return float(_drained(*self._ends(crew[0]), number + 1)['rate'])
 
     def _memory(self, row: Contestant) -> Fields:
         """Of an idle worker, before it has run anything but one task, and after many."""
         number = self._sizes.memory
-        speed = self.results['preforked'][row.name]
-        if not speed or sum(number / median(speed[each]) for each in ('rate', 'enqueue_rate')) > _MEMORY_SECONDS:
-            number //= 4
         with self._arena.producer(row) as producer, self._arena.worker(row) as worker:
             producer.enqueue('mark', 'begin')
             self._arena.expect('begin', worker)
@@ -237,12 +257,6 @@ def _drained(begin: Fields, end: Fields, number: int) -> Fields:
     counted['redis_cpu_us'] = counted.pop('cpu') * 1e6
     return {'rate': number / (end['ns'] - begin['ns']) * 1e9, 'cpu_us': (end['cpu'] - begin['cpu']) / number * 1e6,
             **counted}
-
-
-def median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def tell(text: str) -> None:

@@ -22,7 +22,7 @@ def main():
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     side = importlib.import_module(sys.argv[1])
-    print(json.dumps({'many': hasattr(side, 'enqueue_many')}), flush=True)
+    print(json.dumps('ready'), flush=True)
     for line in sys.stdin:
         what, *args = json.loads(line)
         result = globals()['do_' + what](side, *args)
