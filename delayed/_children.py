@@ -6,16 +6,18 @@ import math
 import signal
 import sys
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 
 from ._child import Child, Exit, fork_all
-from ._fork_server import Setup
-from ._lean import Care, LeanForks, size_for_good
 from ._life import Prepare
 from ._page import Page
 from ._shield import SignalMask
 from ._stacks import StackFiles
 from .logger import logger
+
+if TYPE_CHECKING:
+    from ._fork_server import Setup
+    from ._lean import Care, LeanForks
 
 #: A child that has reported something is taken for alive for so long, in seconds. If it is not, that is seen when it
 #: does not take its task.
@@ -43,6 +45,7 @@ class Children:
         self._slots = slots
         self._lean: Optional[LeanForks] = None
         if setup is not None and care is not None:
+            from ._lean import LeanForks  # here, for few workers have it
             self._lean = LeanForks(lambda mask: setup(mask, slots, self._stack_files.signum), self._make_lean, care)
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
@@ -144,6 +147,7 @@ class Children:
         return None if self._lean is None else self._lean.take()
 
     def _make_lean(self, page_fd: int) -> Child:
+        from ._lean import size_for_good
         size_for_good(page_fd, Page.size(self._slots))
         return Child(Page(self._slots, page_fd), self._stack_files.take(), None)
 

@@ -14,7 +14,7 @@ import struct
 import time
 from typing import Callable, NoReturn, Optional, Type
 
-from . import _backoff, _caretaker, _fds, _memory, _runner
+from . import _backoff, _fds, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed
 from ._blackbox import BlackBox
 from ._books import SLOW, Books, Done
@@ -25,7 +25,6 @@ from ._lease import Lease
 from ._life import lives_of
 from ._options import Options, child_options, setup_of
 from ._page import Slot, Step
-from ._rehearsal import rehearse
 from ._shield import Shield
 from ._source import Source
 from ._stop import Stop
@@ -69,8 +68,9 @@ class Monitor:
 
     def _care(self, caretaker: socket.socket) -> NoReturn:
         """In a process of its own."""
+        from ._caretaker import serve  # here, for few workers have one
         self._source.forgetter()()
-        _caretaker.serve(caretaker, self._source.reopened())
+        serve(caretaker, self._source.reopened())
 
     def _open_books(self) -> Books:
         return Books(self._source, self._options.sweep_interval, self._stop, self._wakeup.wait, self._children.part)
@@ -78,6 +78,7 @@ class Monitor:
     def run(self) -> None:
         """Works until it is to stop. On return no child and no descriptor is left."""
         if self._options.max_tasks == 1:
+            from ._rehearsal import rehearse  # here, for a pre-forked child learns by itself
             rehearse(self._runner, (_fds.pipe, _fds.close))
         self._source.open()
         _memory.trim()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Callable, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence
 
-from ._fork_server import Recipe, Setup, fingerprint
 from ._life import ChildOptions
 from ._limits import Limits
 from ._runner import Handlers
 from ._shield import Shield, SignalMask
 from ._terms import terms_of
 from .queue import Queue
+
+if TYPE_CHECKING:
+    from ._fork_server import Recipe, Setup
 
 
 class Options(NamedTuple):
@@ -43,6 +45,7 @@ def setup_of(options: ChildOptions, recipe: Optional[Recipe]) -> Optional[
     """What this process tells its fork server, if it may have one."""
     if recipe is None:
         return None
+    from ._fork_server import Setup, fingerprint  # here, for few workers have it
     files = fingerprint()
     plain = options._replace(terms=[each._replace(trust=None) for each in options.terms])  # type: ignore[arg-type]
 

@@ -9,12 +9,11 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from ._batch_monitor import BatchMonitor
-from ._fork_server import Recipe
 from ._limits import Limits
 from ._memory import MEGABYTE
 from ._monitor import Monitor
@@ -31,6 +30,9 @@ from .errors import AlreadyRunning, InvalidArgument, WrongType
 from .logger import logger
 from .queue import MAX_LOSSES
 from .task import Task, check_timeout
+
+if TYPE_CHECKING:
+    from ._fork_server import Recipe
 
 #: Redis keeps nothing for longer than some multiple of this, in seconds (some 31,000 years).
 _LONGEST_LEASE = 1e12

@@ -91,7 +91,7 @@ def test_those_of_several_threads_do_not_disturb_each_other(caplog):
 @pytest.mark.parametrize(('worker_class', 'times'), [(ForkedWorker, 1), (PreforkedWorker, 0)])
 def test_it_is_done_where_each_task_has_a_process(queue, conn, monkeypatch, worker_class, times):
     calls = []
-    monkeypatch.setattr('delayed._monitor.rehearse', lambda *args: calls.append(args))
+    monkeypatch.setattr('delayed._rehearsal.rehearse', lambda *args: calls.append(args))
     worker = told(worker_class, queue)
     stopper = threading.Thread(target=lambda: (wait_until(lambda: conn.exists('default_swept')), worker.stop()))
     stopper.start()
