@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
 from ._child import Child, Exit, fork_all
 from ._life import Prepare
 from ._page import Page
-from ._shield import SignalMask
 from ._stacks import StackFiles
 from .logger import logger
 
 if TYPE_CHECKING:
-    from ._fork_server import Setup
-    from ._lean import Care, LeanForks
+    from ._lean import LeanForks
 
 #: A child that has reported something is taken for alive for so long, in seconds. If it is not, that is seen when it
 #: does not take its task.
@@ -32,21 +30,16 @@ class Children:
 
     def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None], slots: int = 2,
-                 setup: Optional[Callable[[SignalMask, int, Optional[int]], Setup]] = None,
-                 care: Optional[Care] = None) -> None:
-        """timeout: seconds that a child has to leave before it is killed. slots: on its page. setup: of a fork server,
-        where there may be one; it takes a mask, the slots, and the signal that asks for stacks. care: of its
-        caretaker."""
+                 lean: Optional[Callable[[StackFiles], LeanForks]] = None) -> None:
+        """timeout: seconds that a child has to leave before it is killed. slots: on its page. lean: where a fork server
+        may be used."""
         self._prepare = prepare
         self._timeout = timeout
         self._max_tasks = max_tasks
         self._stack_files = StackFiles()
         self._note_pid = note_pid
         self._slots = slots
-        self._lean: Optional[LeanForks] = None
-        if setup is not None and care is not None:
-            from ._lean import LeanForks  # here, for few workers have it
-            self._lean = LeanForks(lambda mask: setup(mask, slots, self._stack_files.signum), self._make_lean, care)
+        self._lean = None if lean is None else lean(self._stack_files)
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
         self._spares: List[Child] = []
@@ -145,11 +138,6 @@ class Children:
         if self._spares:
             return self._spares.pop()
         return None if self._lean is None else self._lean.take()
-
-    def _make_lean(self, page_fd: int) -> Child:
-        from ._lean import size_for_good
-        size_for_good(page_fd, Page.size(self._slots))
-        return Child(Page(self._slots, page_fd), self._stack_files.take(), None)
 
     def _fork(self, count: int) -> List[Child]:
         children: List[Child] = []

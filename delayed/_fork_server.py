@@ -35,7 +35,7 @@ from ._trust import default_trust
 
 #: What its monitor is told: it is ready; a child was forked; it ends, and why.
 READY, FORKED, FAILED = b'R', b'F', b'E'
-LONGEST_MESSAGE = 1 << 18  # bytes
+LONGEST_SETUP, LONGEST_ANSWER = 1 << 18, 1024  # bytes
 MOST_AT_ONCE = 8  # children of one row
 _FDS = 4  # descriptors of each
 _LONGEST_WRITE = 4000  # bytes that a pipe takes in one piece
@@ -86,13 +86,13 @@ def main(fd: int, caretaker_fd: int) -> None:
     """Forks as long as the monitor has the other end of the socket."""
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), socket.socket(fileno=fd) as monitor:
         try:
-            setup: Setup = pickle.loads(monitor.recv(LONGEST_MESSAGE))
+            setup: Setup = pickle.loads(monitor.recv(LONGEST_SETUP))
             if setup.fingerprint != fingerprint():
                 raise OSError('the files of delayed are not those that the worker has loaded')
             sys.path[:], sys.argv[:] = setup.path, setup.argv
             _ForkServer(monitor, setup, moved_up(caretaker_fd)).serve()
         except Exception as error:
-            monitor.send(FAILED + ('%s: %s' % (type(error).__name__, error)).encode()[:1000])
+            monitor.send(FAILED + ('%s: %s' % (type(error).__name__, error)).encode()[:LONGEST_ANSWER - len(FAILED)])
 
 
 class _ForkServer:
@@ -259,4 +259,3 @@ def _load(name: str) -> bool:
 
 def _nothing_to_forget() -> None:
     """It has no connection to Redis."""
-

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
@@ -18,8 +19,21 @@ from typing import Callable, Deque, List, NoReturn, Optional
 from . import _fds, _streams
 from ._caretaker import hold_signals
 from ._child import Child, fork_process
-from ._fork_server import FAILED, LONGEST_MESSAGE, MOST_AT_ONCE, READY, Setup
+from ._fork_server import (
+    FAILED,
+    LONGEST_ANSWER,
+    LONGEST_SETUP,
+    MOST_AT_ONCE,
+    READY,
+    Recipe,
+    Setup,
+    fingerprint,
+)
+from ._life import ChildOptions
+from ._page import Page
 from ._shield import SignalMask, signals_held
+from ._stacks import StackFiles
+from ._wakeup import milliseconds
 from .logger import logger
 
 #: How many such tasks in a row make it worth to start the server, which takes some 50 ms of processor time.
@@ -42,11 +56,14 @@ Care = Callable[[socket.socket], NoReturn]
 class LeanForks:
     """Children that a fork server forks, in the order in which they were ordered."""
 
-    def __init__(self, setup: Callable[[SignalMask], Setup], make: Callable[[int], Child], care: Care) -> None:
-        """make: makes a child that is not forked yet, whose page is this file."""
-        self._setup = setup
-        self._make = make
+    def __init__(self, options: ChildOptions, recipe: Recipe, care: Care, slots: int, stack_files: StackFiles) -> None:
+        """slots: on each page."""
+        self._options = options
+        self._recipe = recipe
         self._care = care
+        self._slots = slots
+        self._stack_files = stack_files
+        self._fingerprint = fingerprint()  # now: of what this process has loaded
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._socket: Optional[socket.socket] = None
         self._ready = self._broken = False
@@ -84,12 +101,14 @@ class LeanForks:
         if self._socket is not None and time.monotonic() - self._used_at > _IDLE:
             self._end()
         self._caretakers = [pid for pid in self._caretakers if not _reaped(pid)]
-        unneeded, self._born = list(self._born), deque()
-        return unneeded
+        return self._left()
 
     def close(self) -> List[Child]:
         """Ends the server. Returns the children that are left."""
         self._end()
+        return self._left()
+
+    def _left(self) -> List[Child]:
         left, self._born = list(self._born), deque()
         return left
 
@@ -107,7 +126,7 @@ class LeanForks:
             _refuse_shadows()
             with signals_held() as mask:  # for good: what comes for the process group is not for the server
                 setup = pickle.dumps(self._setup(mask))
-                if len(setup) > LONGEST_MESSAGE:
+                if len(setup) > LONGEST_SETUP:
                     raise ValueError('%d bytes to tell' % len(setup))
                 with self._caretaker() as care:  # first: it must not have the other socket
                     self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -120,6 +139,11 @@ class LeanForks:
             self._socket.send(setup)
         except Exception as error:  # of `pickle`, too: anything can be in it
             self._give_up(error)
+
+    def _setup(self, mask: SignalMask) -> Setup:
+        terms = [each._replace(trust=None) for each in self._options.terms]  # type: ignore[arg-type]
+        return Setup(sys.path, sys.argv, self._options._replace(terms=terms), self._recipe, mask, self._slots,
+                     self._stack_files.signum, frozenset(sys.modules), self._fingerprint)
 
     def _caretaker(self) -> socket.socket:
         """Forks it, and returns the other end of its socket."""
@@ -145,7 +169,8 @@ class LeanForks:
         try:
             for _ in range(MOST_AT_ONCE):
                 page_fds.append(os.memfd_create('delayed-page', os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-                child = self._make(page_fds[-1])
+                _size_for_good(page_fds[-1], Page.size(self._slots))
+                child = Child(Page(self._slots, page_fds[-1]), self._stack_files.take(), None)
                 children.append(child)
                 fds += (page_fds[-1], child.stacks.fd, *child.ends)
             socket.send_fds(self._socket, [b'o'], fds)
@@ -164,14 +189,14 @@ class LeanForks:
         """Takes what the server says; waits for so long until it has said something."""
         if self._socket is None:
             return
+        if seconds:
+            poll = select.poll()
+            poll.register(self._socket, select.POLLIN)
+            poll.poll(milliseconds(seconds))
         try:
-            self._socket.settimeout(seconds)
-            answer = self._socket.recv(LONGEST_MESSAGE)
-            self._socket.setblocking(False)
             while True:
-                self._hear(answer)
-                answer = self._socket.recv(LONGEST_MESSAGE)
-        except (BlockingIOError, socket.timeout):
+                self._hear(self._socket.recv(LONGEST_ANSWER))
+        except BlockingIOError:
             return
         except OSError as error:
             self._give_up(error)
@@ -214,7 +239,7 @@ class LeanForks:
                 child.close()
 
 
-def size_for_good(fd: int, size: int) -> None:
+def _size_for_good(fd: int, size: int) -> None:
     """Of a file in memory: whoever has a descriptor of it, as a task may, cannot cut it, which would end all who have
     it mapped."""
     os.ftruncate(fd, size)

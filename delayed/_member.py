@@ -9,13 +9,12 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from typing import Any, Callable, Dict, NoReturn, Optional
 
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from . import _fds, _streams
-from ._child import Exit
+from ._child import Exit, fork_process
 from ._shield import SignalMask, signals_held
 
 #: What a member does until it is to stop. It is told whom to ask, once a signal has come, if it is to stop at once.
@@ -49,7 +48,7 @@ class Member:
         try:
             _streams.flush()
             with _fds.sparing(alive, reports), signals_held() as mask:
-                self.pid = _fork()
+                self.pid = fork_process()
                 if self.pid == 0:
                     _live(work, lambda: bool(self._urgent[0]), program, mask, supervisor_pid, alive, reports)
         except BaseException:
@@ -103,17 +102,6 @@ class Member:
         """Forgets a process that was reaped."""
         _fds.close(self.fd, self._alive)
         self._urgent.close()
-
-
-def _fork() -> int:
-    if threading.active_count() == 1:
-        return os.fork()
-    with warnings.catch_warnings():  # newer Pythons warn of it: that there are threads is the program's choice
-        warnings.simplefilter('ignore', DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        _streams.renew()
-    return pid
 
 
 def _live(work: Work, is_urgent: Callable[[], bool], program: Dict[int, Any], mask: SignalMask, supervisor_pid: int,

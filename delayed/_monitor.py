@@ -12,7 +12,8 @@ import signal
 import socket
 import struct
 import time
-from typing import Callable, NoReturn, Optional, Type
+from functools import partial
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Type
 
 from . import _backoff, _fds, _memory, _runner
 from ._attempt import Attempt, Cause, Verdict, judge, keep_failed
@@ -22,11 +23,12 @@ from ._child import Child, Exit, signal_name
 from ._children import Children
 from ._describe import describe
 from ._lease import Lease
-from ._life import lives_of
-from ._options import Options, child_options, setup_of
+from ._life import ChildOptions, lives_of
+from ._options import Options, child_options
 from ._page import Slot, Step
 from ._shield import Shield
 from ._source import Source
+from ._stacks import StackFiles
 from ._stop import Stop
 from ._terms import provisional_timeout_of
 from ._trust import read_safely
@@ -34,6 +36,9 @@ from ._wakeup import Wakeup, milliseconds
 from .errors import TaskExited
 from .logger import logger
 from .outcome import Kind, Outcome
+
+if TYPE_CHECKING:
+    from ._lean import LeanForks
 
 #: Why a task ended whose child died before its report.
 UNSAID = 'its process ended before it could say why'
@@ -59,12 +64,19 @@ class Monitor:
         of_children = child_options(options, shield)
         lives = lives_of(self._runner, of_children, source.reopened, source.forgetter)
         self._children = Children(lives, options.max_tasks, max(options.kill_timeout, 1.0), note_pid, self._slots,
-                                  setup_of(of_children, options.recipe), self._care)
+                                  self._lean_forks(of_children))
         self._books = self._open_books()
         self._provisional_timeouts = [provisional_timeout_of(queue) for queue in options.queues]
         self._black_box = BlackBox(options.queues, options.limits)
         self._unbegun = 0  # how many children in a row died before they began their task
         self._told_of_stop = self._told_of_delay = False
+
+    def _lean_forks(self, of_children: ChildOptions) -> Optional[Callable[[StackFiles], LeanForks]]:
+        recipe = self._options.recipe
+        if recipe is None:
+            return None
+        from ._lean import LeanForks  # here, for few workers have them
+        return partial(LeanForks, of_children, recipe, self._care, self._slots)
 
     def _care(self, caretaker: socket.socket) -> NoReturn:
         """In a process of its own."""

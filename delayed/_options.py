@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence
 
 from ._life import ChildOptions
 from ._limits import Limits
 from ._runner import Handlers
-from ._shield import Shield, SignalMask
+from ._shield import Shield
 from ._terms import terms_of
 from .queue import Queue
 
 if TYPE_CHECKING:
-    from ._fork_server import Recipe, Setup
+    from ._fork_server import Recipe
 
 
 class Options(NamedTuple):
@@ -38,18 +37,3 @@ def child_options(options: Options, shield: Shield) -> ChildOptions:
     """For the children of this process, their monitor."""
     return ChildOptions(os.getpid(), terms_of(options.queues), options.handlers, options.limits, shield,
                         options.kill_timeout, options.max_tasks, options.max_rss, options.keep_failed)
-
-
-def setup_of(options: ChildOptions, recipe: Optional[Recipe]) -> Optional[
-        Callable[[SignalMask, int, Optional[int]], Setup]]:
-    """What this process tells its fork server, if it may have one."""
-    if recipe is None:
-        return None
-    from ._fork_server import Setup, fingerprint  # here, for few workers have it
-    files = fingerprint()
-    plain = options._replace(terms=[each._replace(trust=None) for each in options.terms])  # type: ignore[arg-type]
-
-    def setup(mask: SignalMask, slots: int, stacks_signum: Optional[int]) -> Setup:
-        return Setup(sys.path, sys.argv, plain, recipe, mask, slots, stacks_signum, frozenset(sys.modules), files)
-
-    return setup

@@ -157,13 +157,13 @@ def names_in(name: Optional[Name]) -> Dict[str, Any]:
 
 
 def used_in(payload: bytes, beginning: Optional[Beginning], now: float, user: Optional[float], system: Optional[float],
-          peak_rss: Optional[int]) -> Dict[str, Any]:
+            peak_rss: Optional[int]) -> Dict[str, Any]:
     """How long a task waited, and what was used from its beginning until `now` (monotonic); the others are of all the
     process' life."""
     if beginning is None:
         return {'peak_rss': peak_rss}
     figures: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
-                            'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
+                               'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
     enqueued_at = stamp_of(payload)
     if enqueued_at is not None:
         figures['wait_seconds'] = max(0.0, beginning.started_at - enqueued_at)

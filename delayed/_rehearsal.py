@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import sys
 from typing import Callable, NoReturn, Tuple, Type
 
@@ -22,15 +21,16 @@ from ._page import Page
 from ._recorder import Recorder
 from ._runner import Handlers, Runner
 from ._shield import signals_held
-from ._signature import Signer
 from ._terms import Terms
-from ._trust import Trust
+from ._trust import default_trust
 from .task import Task
 
 #: Python needs 8 calls to begin to learn, and some more to have learnt.
 _TIMES = 40
 _MINUTE = 60.0
 _NAME = 'rehearsal'
+#: Opens a pipe, and closes descriptors of one. No process that is forked meanwhile may keep its ends.
+Pipes = Tuple[Callable[[], Tuple[int, int]], Callable[[int], None]]
 
 
 class _Understudy(Orphan):
@@ -39,16 +39,12 @@ class _Understudy(Orphan):
     alone = False
 
 
-#: Opens a pipe, and closes descriptors of one. No process that is forked meanwhile may keep its ends.
-Pipes = Tuple[Callable[[], Tuple[int, int]], Callable[[int], None]]
-
-
 def rehearse(runner_class: Type[Runner], pipes: Pipes) -> None:
     """Runs a task that does nothing some times, as a child does, within this process: some 3 ms. Not where each task
     is logged, nor with a Python that learns nothing."""
     if sys.version_info < (3, 11) or _log.is_heard(_log.DEBUG):
         return
-    trust = Trust(Signer(_NAME, False), pickle.loads, None)  # without what the environment says of secrets
+    trust = default_trust(_NAME, ())
     payload = trust.payload(Task(1, 'builtins', 'int'))
     terms = Terms(_NAME, _MINUTE, provisional_timeout(_MINUTE), _MINUTE, trust)
     with contextlib.suppress(OSError), signals_held():  # without descriptors: the fork will say so

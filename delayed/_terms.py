@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Terms(NamedTuple):
-    """As it is when a child is forked. Times are seconds; `provisional_timeout`: what the monitor goes by at first."""
+    """As it is when its worker begins. Times are seconds; `provisional_timeout`: what the monitor goes by at first."""
 
     queue_name: str
     timeout: float

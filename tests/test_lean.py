@@ -19,7 +19,7 @@ from delayed.cli import Exit
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import DEADLINE, runs, wait_until
-from workers import children, remains
+from workers import children, end_groups, remains
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='needs clone(2)')
 
@@ -208,10 +208,7 @@ class Yard:
 
     def close(self):
         print(self.log)
-        for program in self.programs:
-            if program.poll() is None:
-                os.killpg(program.pid, signal.SIGKILL)
-                program.wait()
+        end_groups(self.programs)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from delayed.cli import Exit, main
 from delayed.queue import Queue
 from delayed.task import Task
 from waiting import DEADLINE, runs, wait_until
-from workers import children, remains
+from workers import children, end_groups, remains
 
 APPLICATION = '''
 import os
@@ -96,10 +96,7 @@ class Shop:
     def close(self):
         for number in range(len(self._programs)):
             print('log %d:\n%s' % (number, self.log(number)))  # shown where a test failed
-        for program in self._programs:
-            if program.poll() is None:
-                os.killpg(program.pid, signal.SIGKILL)
-                program.wait()
+        end_groups(self._programs)
 
 
 @pytest.fixture

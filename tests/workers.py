@@ -115,6 +115,14 @@ def has_children():
     return True
 
 
+def end_groups(programs):
+    """Ends each that still runs, and all that it has started; each has a process group of its own."""
+    for program in programs:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+
+
 def run_worker(worker):
     """Runs a worker and checks that it leaves nothing behind in its process."""
     worker._queue.len()  # opens the client's own connection
