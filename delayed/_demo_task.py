@@ -93,6 +93,9 @@ class Board:
         return {int(number): int(count) for number, count in self._conn.hgetall(key).items()}
 
 
+#: Who is to be killed waits so long first, in seconds: by then its worker has told Redis of the short tasks before, so
+#: that no other runs again.
+_SLOW = 0.3
 _board: Optional[Board] = None
 
 
@@ -118,6 +121,7 @@ def hash_file(number: int, path: str, hold: bool) -> None:
 
 
 def _wait_to_be_killed(board: Board, number: int) -> NoReturn:
+    time.sleep(_SLOW)
     board.hold(Hold(os.getppid(), os.getpid(), number))
     while True:
         signal.pause()

@@ -1,4 +1,4 @@
-"""Batches, towards Redis: takes several tasks with one call, which tells the ends of those before. Off by default."""
+"""Batches, towards Redis: takes several tasks with one call, which tells the ends of those before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from .logger import logger
 
 #: How much work is taken at once, in seconds.
 _WORTH = 0.004
-#: How many tasks one call moves at most: some 2 ms of Redis.
+#: How many tasks one call moves by default.
+FEW = 8
+#: How many it moves at most: some 2 ms of Redis.
 MOST_AT_ONCE = 250
 
 

@@ -18,7 +18,7 @@ from ._limits import Limits
 from ._memory import MEGABYTE
 from ._monitor import Monitor
 from ._options import Options
-from ._prefetch import MOST_AT_ONCE, BatchSource
+from ._prefetch import FEW, MOST_AT_ONCE, BatchSource
 from ._queue_list import Queues, queue_list
 from ._runner import ExcInfo, Handlers
 from ._shield import DEATH_SIGNAL, STOPPING, Shield, heed, is_default
@@ -78,7 +78,8 @@ class Worker(abc.ABC):
     task_max_memory: megabytes that a task's process may have for its data (the kernel's RLIMIT_DATA; what it shares
         with its worker counts); beyond, the task gets a `MemoryError`. `None`: no limit. Linux only.
     prefetch: of a `PreforkedWorker`: how many tasks it may hand its child at once, from 1 to 250: as many as together
-        take some milliseconds. What has not begun when one of them is slow waits again. 1: one at a time.
+        take some milliseconds. What has not begun when one of them is slow waits again. `None`: up to 8; 1: one at a
+        time.
     Raises `InvalidArgument` (a `ValueError`) or `WrongType` (also a `TypeError`).
     """
 
@@ -93,7 +94,7 @@ class Worker(abc.ABC):
                  stop_timeout: Optional[float] = None, on_failure: str = 'forget', on_crash: str = 'fail',
                  on_partition: str = 'wait', max_tasks: Optional[int] = None, max_rss: Optional[float] = None,
                  preload: Sequence[str] = (), task_max_cpu: Optional[float] = None,
-                 task_max_memory: Optional[float] = None, prefetch: int = 1) -> None:
+                 task_max_memory: Optional[float] = None, prefetch: Optional[int] = None) -> None:
         self._queues = queue_list(queue)
         self._queue = self._queues.queues[0]
         for name, value in (('kill_timeout', kill_timeout), ('lease', lease), ('sweep_interval', sweep_interval),
@@ -112,7 +113,6 @@ class Worker(abc.ABC):
         if lease is not None and not 1 <= lease <= _LONGEST_LEASE:
             raise InvalidArgument('lease must be at least 1 second, and at most %g, or None, not %r'
                                   % (_LONGEST_LEASE, lease))
-        self._check_prefetch(prefetch)
         if sweep_interval == 0:
             raise InvalidArgument('sweep_interval must be more than 0, or None for no sweeps')
         for name, value in (('task_max_cpu', task_max_cpu), ('task_max_memory', task_max_memory)):
@@ -120,6 +120,7 @@ class Worker(abc.ABC):
                 raise InvalidArgument('%s must be more than 0, or None for no limit' % name)
         self._check_children(max_tasks, max_rss, preload)
         self._preload = list(preload)
+        self._prefetch = prefetch
         # Without a signal that tells a child of its monitor's death, nobody could renew a short lease after it.
         self._lease = lease if DEATH_SIGNAL is not None else None
         self._max_losses = max_losses
@@ -132,7 +133,8 @@ class Worker(abc.ABC):
             sweep_interval=None if sweep_interval is None else min(sweep_interval, (self._lease or SWEEP_LEASE) / 3),
             requeue_crashed=on_crash == 'requeue', keep_failed=on_failure == 'set_aside',
             kill_on_partition=on_partition == 'kill',
-            queues=self._queues.queues, limits=Limits(task_max_cpu, task_max_memory), prefetch=prefetch)
+            queues=self._queues.queues, limits=Limits(task_max_cpu, task_max_memory),
+            prefetch=self._prefetch_of(prefetch))
         self._status = Status.STOPPED
         self._child_pid: Optional[int] = None
         self._stop = Stop()
@@ -186,8 +188,9 @@ class Worker(abc.ABC):
         if self._options.prefetch > 1:
             if type(source) is Source and self._lease is not None:
                 return BatchMonitor(BatchSource(self._queue, self._lease, self._max_losses), *shared)
-            logger.warning('prefetch has no effect: it needs a single queue of a class without methods of its own to '
-                           'take and release tasks, and leases that are renewed')
+            if self._prefetch is not None:
+                logger.warning('prefetch has no effect: it needs a single queue of a class without methods of its own '
+                               'to take and release tasks, and leases that are renewed')
         return Monitor(source, *shared)
 
     def _check_children(self, max_tasks: Optional[int], max_rss: Optional[float], preload: Sequence[str]) -> None:
@@ -201,14 +204,17 @@ class Worker(abc.ABC):
         if not isinstance(preload, (list, tuple)) or not all(isinstance(name, str) for name in preload):
             raise WrongType("preload must be a list of modules' names, not %r" % (preload,))
 
-    def _check_prefetch(self, prefetch: int) -> None:
+    def _prefetch_of(self, prefetch: Optional[int]) -> int:
+        if prefetch is None:
+            return 1 if self._once else FEW
         if not isinstance(prefetch, int) or isinstance(prefetch, bool):
-            raise WrongType('prefetch must be a whole number, not %r' % (prefetch,))
+            raise WrongType('prefetch must be a whole number or None, not %r' % (prefetch,))
         if not 1 <= prefetch <= MOST_AT_ONCE:
             raise InvalidArgument('prefetch must be from 1 to %d, not %r' % (MOST_AT_ONCE, prefetch))
         if prefetch > 1 and self._once:
             raise InvalidArgument('prefetch is an option of PreforkedWorker: %s has a process for each task'
                                   % type(self).__name__)
+        return prefetch
 
     def fork_lean(self, recipe: Recipe) -> None:
         """For the command line: while many short tasks wait, their processes may be forked by a process that has loaded

@@ -106,9 +106,9 @@ class TestABatch:
         with pytest.raises(InvalidArgument, match=r'prefetch must be from 1 to 250, not %d' % prefetch):
             PreforkedWorker(queue, prefetch=prefetch)
 
-    @pytest.mark.parametrize('prefetch', [1.5, '2', None, True])
+    @pytest.mark.parametrize('prefetch', [1.5, '2', True])
     def test_of_no_number_is_refused(self, queue, prefetch):
-        with pytest.raises(TypeError, match='prefetch must be a whole number'):
+        with pytest.raises(TypeError, match='prefetch must be a whole number or None'):
             PreforkedWorker(queue, prefetch=prefetch)
 
     def test_is_refused_where_each_task_has_a_process(self, queue):
@@ -125,6 +125,19 @@ class TestABatch:
         lab.drain(told(PreforkedWorker, own, prefetch=10), own, task('run'), task('run'))
         assert lab.reports('released') == [[1], [2], [3]]
         assert 'prefetch has no effect' in lab.log('WARNING')[0]
+
+    def test_is_a_small_one_by_default(self, lab, queue, monkeypatch):
+        advance = BatchSource.advance
+
+        def noting(source, done, begun=None, ahead=False, most=1):
+            advance(source, done, begun, ahead, most)
+            if len(done) > 1:
+                report('size', most)
+
+        monkeypatch.setattr(BatchBooks, '_next_size', lambda books: books._most())
+        monkeypatch.setattr(BatchSource, 'advance', noting)
+        lab.drain(told(PreforkedWorker, queue), queue, *(task('run') for _ in range(30)))
+        assert {size for size, in lab.reports('size')} == {8}
 
     def test_ends_where_a_child_has_run_as_many_as_it_may(self, lab, queue, conn, worker):
         lab.drain(worker(max_tasks=4), queue, *(task('where') for _ in range(11)))

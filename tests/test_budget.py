@@ -25,7 +25,7 @@ from delayed.queue import Queue
 conn = redis.Redis.from_url(sys.argv[2])
 queues = [Queue(name, conn) for name in ('empty', 'default', 'also-empty')[:int(sys.argv[3])]]
 queue = queues if len(queues) > 1 else Queue('default', conn)
-getattr(worker, sys.argv[1])(queue, sweep_interval=None, prefetch=int(sys.argv[4])).run()
+getattr(worker, sys.argv[1])(queue, sweep_interval=None, prefetch=int(sys.argv[4]) or None).run()
 """
 _PRODUCER = """
 import sys, redis
@@ -85,12 +85,15 @@ def drain(redis_server, queue):
         for _ in range(number):
             queue.enqueue(task('builtins.int'))
         queue.enqueue(task('stop_worker'))
-        return [sys.executable, '-c', _WORKER, worker_class, redis_server.url, str(queues), str(prefetch)]
+        return [sys.executable, '-c', _WORKER, worker_class, redis_server.url, str(queues), str(prefetch or 0)]
     return prepared
 
 
 class TestInRedisATask:
-    def test_costs_a_busy_preforked_worker_one_round_trip(self, conn, drain):
+    def test_costs_a_busy_preforked_worker_a_part_of_a_round_trip(self, conn, drain):
+        self._assert_worker_within(Cost(0.2, 4, 130, 80), conn, drain, 'PreforkedWorker', 100, 900, prefetch=None)
+
+    def test_costs_a_worker_that_takes_one_at_a_time_one_round_trip(self, conn, drain):
         self._assert_worker_within(Cost(1.05, 13.5, 400, 90), conn, drain, 'PreforkedWorker', 100, 600)
 
     def test_costs_a_worker_with_several_queues_one_round_trip_too(self, conn, drain):
@@ -128,7 +131,8 @@ class TestInRedisATask:
 
 class TestInSystemCallsATask:
     @pytest.mark.parametrize(('worker_class', 'prefetch', 'fewer', 'more', 'budget'), [
-        ('PreforkedWorker', 1, 100, 500, 22), ('PreforkedWorker', 16, 100, 900, 11), ('ForkedWorker', 1, 20, 100, 118)])
+        ('PreforkedWorker', 1, 100, 500, 22), ('PreforkedWorker', None, 100, 900, 12),
+        ('PreforkedWorker', 16, 100, 900, 11), ('ForkedWorker', 1, 20, 100, 118)])
     def test_costs_a_busy_worker_no_more_than_it_needs(
             self, drain, tmp_path, worker_class, prefetch, fewer, more, budget):
         def calls(number):

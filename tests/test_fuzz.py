@@ -160,7 +160,7 @@ class TestAResultPipe:
         """Its child has done no other harm, and goes on."""
         def run():
             chores.spare()
-            PreforkedWorker(queue, success_handler=succeeded).run()
+            PreforkedWorker(queue, success_handler=succeeded, prefetch=1).run()
 
         program = lab.start(run)
         queue.enqueue(task('fuzz.chores.hold_and_scribble', seeds.frame(b'E') * 3))

@@ -68,8 +68,8 @@ def _add_processes(parser: Any) -> None:
             % (what, 'yes' if kind == 'preforked' else 'no', kind)))
     option(group, '--max-tasks', type=positive, metavar='N', env='DELAYED_MAX_TASKS', shown='never',
            help='preforked: replace the process that runs tasks after N of them')
-    option(group, '--prefetch', type=positive, metavar='N', default=1, env='DELAYED_PREFETCH',
-           help='preforked: take up to N tasks at once, as long as together they take milliseconds')
+    option(group, '--prefetch', type=positive, metavar='N', env='DELAYED_PREFETCH', shown='8',
+           help='preforked: take up to N tasks at once, as long as together they take milliseconds; 1: one at a time')
     option(group, '--max-rss', type=positive, metavar='MB', env='DELAYED_MAX_RSS', shown='never',
            help='preforked: replace it when it has more memory than so many MB after a task')
     option(group, '--import', many=True, metavar='MODULE', env='DELAYED_IMPORT', dest='imports',

@@ -15,7 +15,7 @@ import sys
 
 import redis
 
-from delayed import _books, _source, logger, worker
+from delayed import _batch_monitor, _books, _prefetch, _source, logger, worker
 from delayed.queue import Queue
 
 from . import points, tasks
@@ -74,7 +74,10 @@ def work(spec):
     if spec['ahead'] is not None:
         _books.Pace.brisk = property(lambda pace: spec['ahead'] and pace.backlog)  # however fast the machine is
         _books.Pace.rapid = property(lambda pace: spec['ahead'] == 'far' and pace.backlog)
-        _books.SLOW = spec['slow'] or _books.SLOW
+        if spec['ahead'] == 'batch':
+            _prefetch.BatchBooks._next_size = lambda books: 3
+        if spec['slow'] is not None:
+            _books.SLOW = _batch_monitor.SLOW = _batch_monitor._STARTING = spec['slow']
         _source._UNHURRIED_LEASE = 0 if spec['together'] else float('inf')
         _books._UNHURRIED = 0 if spec['together'] else _books._UNHURRIED
         points.install(subject, spec['half'])

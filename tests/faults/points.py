@@ -86,6 +86,7 @@ def install(worker, half=None):
     _wrap_halves()
     _wrap_writer(half)
     _wrap_reader()
+    _wrap_runner()
     _wrap_slot()
 
 
@@ -166,6 +167,8 @@ def _call_name(args):
     if name == 'advance_any':  # of a worker with several queues, which does both by it
         done, begun, mode, holder = (arguments[index] for index in (0, 2, 4, 6))
         return 'advance' if done or begun or holder.startswith('?') else 'take ' + mode
+    if name == 'advance_many':  # of a worker that takes batches
+        return 'advance'
     return 'take ' + arguments[0] if name == 'dequeue' else name
 
 
@@ -177,30 +180,36 @@ def _tasks_in(value):
 
 
 def _wrap_writer(half):
-    """Before and after each message."""
-    send = _channel.Writer.send
+    """Before and after what is written at once: a message, or those of a batch."""
+    write = _channel.Writer._send
 
-    def sending(self, message):
+    def writing(self, data):
         if _in_monitor():
             kind = 'payload'
-            _reporter.current = _tasks_in(message)
+            _reporter.current = _tasks_in(data)
         else:
-            kind = 'report' if message[:1] == _runner.ENDED else 'timeout'
+            kind = 'report' if any(message[:1] == _runner.ENDED for message in _messages(data)) else 'timeout'
         reach('before %s' % kind)
         if half is not None and _in_monitor() and half in _reporter.current:
-            _send_half(send, self, message)
+            _send_half(write, self, data)
         else:
-            send(self, message)
+            write(self, data)
         reach('after %s' % kind)
 
-    _channel.Writer.send = sending
+    _channel.Writer._send = writing
 
 
-def _send_half(send, writer, message):
+def _messages(data):
+    reader = _channel.Reader(-1)
+    reader._received += data
+    return reader.messages()
+
+
+def _send_half(write, writer, data):
     import signal
     child = _reporter.noted_child()
     os.kill(child, signal.SIGSTOP)  # it reads nothing meanwhile, so the pipe fills
-    send(writer, message)
+    write(writer, data)
     os.kill(child, signal.SIGCONT)
     assert writer.pending, 'the payload is too small'
     reach('half payload')
@@ -224,6 +233,16 @@ def _wrap_reader():
         return found
 
     _channel.Reader.receive, _channel.Reader.messages = receiving, reading
+
+
+def _wrap_runner():
+    run_task = _runner.Runner._run_task
+
+    def running(self, job):
+        _reporter.current = _tasks_in(job.payload)
+        run_task(self, job)
+
+    _runner.Runner._run_task = running
 
 
 def _wrap_slot():

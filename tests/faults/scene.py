@@ -119,8 +119,9 @@ class Scene:
 
     def start(self, worker, through_proxy=False, half=None, ahead=None, slow=None,
               **options):
-        """Starts worker A or B. `ahead`: whether it takes tasks ahead; makes points of its steps. None: only its tasks'
-        running is one. `slow`: from when on, in seconds, it holds none behind one that runs."""
+        """Starts worker A or B. `ahead`: whether it takes tasks ahead, or three at once (`batch`); makes points of its
+        steps. None: only its tasks' running is one. `slow`: from when on, in seconds, it holds none behind one that
+        runs."""
         spec = {
             'worker': worker, 'class': self._class, 'name': 'faults', 'queue': self._queue_options,
             'several': self._several,

@@ -99,6 +99,24 @@ def tells_its_end(scene, step):
     _run_far(scene, 'VWXTFGH', monitor('before payload', 'F'), step, 'nowhere')
 
 
+def is_in_a_batch(scene, step):
+    """A runs W, T and F, which were sent at once."""
+    _enqueue(scene, 'VWTFGHI')
+    _start(scene, ahead='batch', slow=60)
+
+
+def ended_with_a_batch(scene, step):
+    """The same, and A is about to tell their ends."""
+    _enqueue(scene, 'VWTFGHI')
+    _stop_by(scene, monitor('before advance'), ahead='batch', slow=60)
+
+
+def is_behind_a_slow_one(scene, step):
+    """T was sent behind W, which runs for long."""
+    _enqueue(scene, 'VWTF')
+    _start(scene, ahead='batch')
+
+
 def finds_it_large(scene, step):
     """T's payload is larger than the pipe."""
     _enqueue(scene, 'TF', ballast=bytes(500_000))
@@ -171,6 +189,18 @@ def dies(scene, step):
         scene.await_hold(renewed)
         scene.let_go(renewed)
         scene.let_go(RUNNING)
+
+
+def dies_with_a_batch(scene, step):
+    """T was sent behind W; their monitor dies while W runs."""
+    before = child('running', 'W')
+    for name in 'VWTF':
+        scene.enqueue(name, timeout=scene.timeout)
+    scene.hold(before)
+    _start(scene, ahead='batch', slow=60)
+    scene.await_hold(before)
+    scene.hold(step.at)
+    scene.signal(scene.workers['A'].pid, signal.SIGKILL)
 
 
 def _enqueue(scene, names, **options):

@@ -24,6 +24,7 @@ class Step:
     childless: whether the child is dead already.
     timeout: the task's, in seconds.
     together: whether the worker sends what takes the task along with the wait for it, as it does with longer leases.
+    batch: whether the task is sent to its child along with others.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Step:
     childless: bool = False
     timeout: float = 20
     together: bool = False
+    batch: bool = False
 
     @property
     def calls(self):
@@ -49,6 +51,7 @@ BEGUN = {'begun': True}
 ENTERED = {**BEGUN, 'entered': True}
 CRASHED = {**ENTERED, 'childless': True}
 ORPHANED = {**ENTERED, 'alone': True, 'timeout': 3}
+IN_BATCH = {'batch': True}
 BEFORE_RUNS, NEXT_RUNS = (child('running', 'W'),), (child('running', 'F'),)
 
 STEPS = [
@@ -79,12 +82,19 @@ STEPS = [
     Step('sent its payload', DEQUEUED, monitor('after payload'), stages.finds_it, (child('received'),)),
     Step('child has its payload', DEQUEUED, child('received'), stages.finds_it),
     Step('child noted that it has it', DEQUEUED, child('after received is noted'), stages.finds_it),
+    # the same with others
+    Step('sent with others, behind one that runs', DEQUEUED, child('running', 'W'), stages.is_in_a_batch, **IN_BATCH),
+    Step('behind one that is slow: about to hand it back', DEQUEUED, monitor('before requeue'),
+         stages.is_behind_a_slow_one, BEFORE_RUNS, **IN_BATCH),
+    Step('behind one that is slow: handed it back', WAITING, monitor('after requeue'), stages.is_behind_a_slow_one,
+         BEFORE_RUNS, **IN_BATCH),
     # it runs
     Step('child noted that it begins', DEQUEUED, child('after begun is noted'), stages.finds_it, **BEGUN),
     Step('child noted that it read it', DEQUEUED, child('after read is noted'), stages.finds_it, **BEGUN),
     Step('child about to tell its timeout', DEQUEUED, child('before timeout'), stages.finds_it_with_timeout, **BEGUN),
     Step('child told its timeout', DEQUEUED, child('after timeout'), stages.finds_it_with_timeout, **BEGUN),
     Step('it runs', DEQUEUED, RUNNING, stages.finds_it, **ENTERED),
+    Step('it runs, and others were sent with it', DEQUEUED, RUNNING, stages.is_in_a_batch, **ENTERED, **IN_BATCH),
     Step('about to renew its lease', DEQUEUED, monitor('before renew'), stages.finds_it, (RUNNING,), **ENTERED),
     Step('renewed its lease', DEQUEUED, monitor('after renew'), stages.finds_it, (RUNNING,), **ENTERED),
     Step('about to tell that it began, taken ahead', DEQUEUED, monitor('before advance', 'W'), stages.took_it_ahead,
@@ -105,6 +115,14 @@ STEPS = [
     Step('released it while the next one runs', NOWHERE, monitor('after advance'), stages.took_two_ahead,
          NEXT_RUNS, **ENTERED),
     Step('released it, and has not heard', NOWHERE, child('running', 'F'), stages.tells_its_end, **ENTERED),
+    Step('sent with others: about to release it while the next one runs', DEQUEUED, monitor('before release'),
+         stages.is_in_a_batch, NEXT_RUNS, **ENTERED, **IN_BATCH),
+    Step('sent with others: released it while the next one runs', NOWHERE, monitor('after release'),
+         stages.is_in_a_batch, NEXT_RUNS, **ENTERED, **IN_BATCH),
+    Step('sent with others: about to release all of them', DEQUEUED, monitor('before advance'), stages.is_in_a_batch,
+         **ENTERED, **IN_BATCH),
+    Step('sent with others: released all of them', NOWHERE, monitor('after advance'), stages.ended_with_a_batch,
+         **ENTERED, **IN_BATCH),
     Step('about to release it and stop', DEQUEUED, monitor('before release'), stages.is_to_stop, **ENTERED),
     Step('released it, and stops', NOWHERE, monitor('after release'), stages.is_to_stop, **ENTERED),
     # its process dies, or it cannot be run
@@ -139,4 +157,8 @@ STEPS = [
          **ORPHANED),
     Step('monitor dead: child about to release it', DEQUEUED, child('before release'), stages.dies, **ORPHANED),
     Step('monitor dead: child released it', NOWHERE, child('after release'), stages.dies, **ORPHANED),
+    Step('monitor dead: child about to hand it back', DEQUEUED, child('before requeue'), stages.dies_with_a_batch,
+         BEFORE_RUNS, alone=True, timeout=3, **IN_BATCH),
+    Step('monitor dead: child handed it back', WAITING, child('after requeue'), stages.dies_with_a_batch, BEFORE_RUNS,
+         alone=True, timeout=3, **IN_BATCH),
 ]

@@ -19,68 +19,78 @@ from .steps import STEPS, Step
 WORKERS = 'ForkedWorker', 'PreforkedWorker'
 
 TABLE = """
-                                                   killed                frozen                Redis            cut           reply
-                                                   child  monitor both   child  monitor both   restarted frozen off    once   lost
-about to look for a task                           once   once    once   once   once    once   once      once   once   once   once
-took it                                            once   once    once   once   once    once   once      once   again  once   -
-about to wait for a notification                   once   once    once   once   once    once   once      once   once   once   once
-popped its notification                            once   once    once   once   once    once   once      once   once   once   -
-took it by its notification                        once   once    once   once   once    once   once      once   again  once   -
-about to look for a task without notification      once   once    once   once   once    once   once      once   once   once   once
-took it without notification                       once   once    once   once   once    once   once      once   again  once   -
-about to wait for it and take it at once           once   once    once   once   once    once   once      once   once   once   once
-waited for it and took it                          once   once    once   once   once    once   once      once   again  once   -
-about to release the one before and take it        once   once    once   once   once    once   once      once   once   once   once
-released the one before and took it                once   once    once   once   once    once   once      once   again  once   -
-about to take it ahead                             once   once    once   once   once    once   once      once   once   once   once
-took it ahead                                      once   once    once   once   once    once   once      once   once   once   -
-took it behind the next one, and has not heard     once   once    once   once   once    once   once      once   once   once   -
-about to hand back what it took ahead              once   once    once   once   once    once   once      once   once   once   once
-handed back what it took ahead                     once   once    once   once   once    once   once      once   once   once   -
-about to send its payload                          once   once    once   once   again   again  once      once   again  once   -
-sent half of its payload                           once   once    once   once   again   again  once      once   again  once   -
-sent its payload                                   once   once    once   once   again   again  once      once   again  once   -
-child has its payload                              once   once    once   once   again   again  once      once   again  once   -
-child noted that it has it                         once   once    once   once   again   again  once      once   again  once   -
-child noted that it begins                         failed once    again  once   again   again  once      once   again  once   -
-child noted that it read it                        failed once    again  once   again   again  once      once   again  once   -
-child about to tell its timeout                    failed once    again  once   again   again  once      once   again  once   -
-child told its timeout                             failed once    again  once   again   again  once      once   again  once   -
-it runs                                            failed once    again  once   again   again  once      once   again  once   -
-about to renew its lease                           failed once    again  once   again   again  once      once   again  once   once
-renewed its lease                                  failed once    again  once   again   again  once      once   again  once   -
-about to tell that it began, taken ahead           failed once    again  once   again   again  once      once   again  once   once
-told that it began, taken ahead                    failed once    again  once   again   again  once      once   again  once   -
-it returned                                        failed once    again  once   again   again  once      once   again  once   -
-child noted its end                                once   once    again  once   again   again  once      once   again  once   -
-its handler runs                                   once   once    again  once   again   again  once      once   again  once   -
-child about to report its end                      once   once    again  once   again   again  once      once   again  once   -
-child reported its end                             once   once    again  once   again   again  once      once   again  once   -
-about to release it and take the next              once   once    again  once   again   again  once      once   again  once   once
-released it and took the next                      once   once    once   once   once    once   once      once   once   once   -
-about to release it while the next one runs        once   once    again  once   again   again  once      once   again  once   once
-released it while the next one runs                once   once    once   once   once    once   once      once   once   once   -
-released it, and has not heard                     once   once    once   once   once    once   once      once   once   once   -
-about to release it and stop                       once   once    again  once   again   again  once      once   again  once   once
-released it, and stops                             once   once    once   once   once    once   once      once   once   once   -
-died before it began: about to hand it back        -      once    -      -      once    -      once      once   once   once   once
-died before it began: handed it back               -      once    -      -      once    -      once      once   once   once   -
-crashed: about to release it                       -      again   -      -      again   -      failed    failed again  failed failed
-crashed: released it, and the error handler runs   -      failed  -      -      failed  -      failed    failed failed failed -
-crashed, on_crash='requeue': about to put it back  -      again   -      -      again   -      again     again  again  again  again
-crashed, on_crash='requeue': put it back           -      again   -      -      again   -      again     again  again  again  -
-cannot be loaded: about to set it aside            dead   dead    dead   dead   dead    dead   dead      dead   dead   dead   dead
-cannot be loaded: set it aside                     dead   dead    dead   dead   dead    dead   dead      dead   dead   dead   -
-reply lost: about to ask what the call took        once   once    once   once   once    once   once      once   once   once   once
-reply lost: asked what the call took               once   once    once   once   once    once   once      once   again  once   -
-lost before: about to ask whether to sweep         -      once    -      -      once    -      once      once   once   once   once
-lost before: asked whether to sweep                -      once    -      -      once    -      once      once   once   once   -
-lost before: about to sweep                        -      once    -      -      once    -      once      once   once   once   once
-lost before: swept                                 -      once    -      -      once    -      once      once   once   once   -
-monitor dead: child about to extend the lease      again  -       -      again  -       -      once      once   again  once   once
-monitor dead: child extended the lease             again  -       -      once   -       -      once      once   once   once   -
-monitor dead: child about to release it            again  -       -      once   -       -      once      once   once   once   once
-monitor dead: child released it                    once   -       -      once   -       -      once      once   once   once   -
+                                                               killed                frozen                Redis            cut           reply
+                                                               child  monitor both   child  monitor both   restarted frozen off    once   lost
+about to look for a task                                       once   once    once   once   once    once   once      once   once   once   once
+took it                                                        once   once    once   once   once    once   once      once   again  once   -
+about to wait for a notification                               once   once    once   once   once    once   once      once   once   once   once
+popped its notification                                        once   once    once   once   once    once   once      once   once   once   -
+took it by its notification                                    once   once    once   once   once    once   once      once   again  once   -
+about to look for a task without notification                  once   once    once   once   once    once   once      once   once   once   once
+took it without notification                                   once   once    once   once   once    once   once      once   again  once   -
+about to wait for it and take it at once                       once   once    once   once   once    once   once      once   once   once   once
+waited for it and took it                                      once   once    once   once   once    once   once      once   again  once   -
+about to release the one before and take it                    once   once    once   once   once    once   once      once   once   once   once
+released the one before and took it                            once   once    once   once   once    once   once      once   again  once   -
+about to take it ahead                                         once   once    once   once   once    once   once      once   once   once   once
+took it ahead                                                  once   once    once   once   once    once   once      once   once   once   -
+took it behind the next one, and has not heard                 once   once    once   once   once    once   once      once   once   once   -
+about to hand back what it took ahead                          once   once    once   once   once    once   once      once   once   once   once
+handed back what it took ahead                                 once   once    once   once   once    once   once      once   once   once   -
+about to send its payload                                      once   once    once   once   again   again  once      once   again  once   -
+sent half of its payload                                       once   once    once   once   again   again  once      once   again  once   -
+sent its payload                                               once   once    once   once   again   again  once      once   again  once   -
+child has its payload                                          once   once    once   once   again   again  once      once   again  once   -
+child noted that it has it                                     once   once    once   once   again   again  once      once   again  once   -
+sent with others, behind one that runs                         once   once    once   once   once    once   once      once   once   once   -
+behind one that is slow: about to hand it back                 once   once    once   once   once    once   once      once   once   once   once
+behind one that is slow: handed it back                        once   once    once   once   once    once   once      once   once   once   -
+child noted that it begins                                     failed once    again  once   again   again  once      once   again  once   -
+child noted that it read it                                    failed once    again  once   again   again  once      once   again  once   -
+child about to tell its timeout                                failed once    again  once   again   again  once      once   again  once   -
+child told its timeout                                         failed once    again  once   again   again  once      once   again  once   -
+it runs                                                        failed once    again  once   again   again  once      once   again  once   -
+it runs, and others were sent with it                          failed once    again  once   again   again  once      once   again  once   -
+about to renew its lease                                       failed once    again  once   again   again  once      once   again  once   once
+renewed its lease                                              failed once    again  once   again   again  once      once   again  once   -
+about to tell that it began, taken ahead                       failed once    again  once   again   again  once      once   again  once   once
+told that it began, taken ahead                                failed once    again  once   again   again  once      once   again  once   -
+it returned                                                    failed once    again  once   again   again  once      once   again  once   -
+child noted its end                                            once   once    again  once   again   again  once      once   again  once   -
+its handler runs                                               once   once    again  once   again   again  once      once   again  once   -
+child about to report its end                                  once   once    again  once   again   again  once      once   again  once   -
+child reported its end                                         once   once    again  once   again   again  once      once   again  once   -
+about to release it and take the next                          once   once    again  once   again   again  once      once   again  once   once
+released it and took the next                                  once   once    once   once   once    once   once      once   once   once   -
+about to release it while the next one runs                    once   once    again  once   again   again  once      once   again  once   once
+released it while the next one runs                            once   once    once   once   once    once   once      once   once   once   -
+released it, and has not heard                                 once   once    once   once   once    once   once      once   once   once   -
+sent with others: about to release it while the next one runs  once   once    again  once   again   again  once      once   again  once   once
+sent with others: released it while the next one runs          once   once    once   once   once    once   once      once   once   once   -
+sent with others: about to release all of them                 once   once    again  once   again   again  once      once   again  once   once
+sent with others: released all of them                         once   once    once   once   once    once   once      once   once   once   -
+about to release it and stop                                   once   once    again  once   again   again  once      once   again  once   once
+released it, and stops                                         once   once    once   once   once    once   once      once   once   once   -
+died before it began: about to hand it back                    -      once    -      -      once    -      once      once   once   once   once
+died before it began: handed it back                           -      once    -      -      once    -      once      once   once   once   -
+crashed: about to release it                                   -      again   -      -      again   -      failed    failed again  failed failed
+crashed: released it, and the error handler runs               -      failed  -      -      failed  -      failed    failed failed failed -
+crashed, on_crash='requeue': about to put it back              -      again   -      -      again   -      again     again  again  again  again
+crashed, on_crash='requeue': put it back                       -      again   -      -      again   -      again     again  again  again  -
+cannot be loaded: about to set it aside                        dead   dead    dead   dead   dead    dead   dead      dead   dead   dead   dead
+cannot be loaded: set it aside                                 dead   dead    dead   dead   dead    dead   dead      dead   dead   dead   -
+reply lost: about to ask what the call took                    once   once    once   once   once    once   once      once   once   once   once
+reply lost: asked what the call took                           once   once    once   once   once    once   once      once   again  once   -
+lost before: about to ask whether to sweep                     -      once    -      -      once    -      once      once   once   once   once
+lost before: asked whether to sweep                            -      once    -      -      once    -      once      once   once   once   -
+lost before: about to sweep                                    -      once    -      -      once    -      once      once   once   once   once
+lost before: swept                                             -      once    -      -      once    -      once      once   once   once   -
+monitor dead: child about to extend the lease                  again  -       -      again  -       -      once      once   again  once   once
+monitor dead: child extended the lease                         again  -       -      once   -       -      once      once   once   once   -
+monitor dead: child about to release it                        again  -       -      once   -       -      once      once   once   once   once
+monitor dead: child released it                                once   -       -      once   -       -      once      once   once   once   -
+monitor dead: child about to hand it back                      once   -       -      once   -       -      once      once   once   once   once
+monitor dead: child handed it back                             once   -       -      once   -       -      once      once   once   once   -
 """
 
 
@@ -129,7 +139,7 @@ def rows():
 def cells():
     return [Cell(step, fault, worker, entry.split('/')[index if '/' in entry else 0])
             for step, entries in rows() for fault, entry in zip(FAULTS, entries) if entry != '-'
-            for index, worker in enumerate(WORKERS)]
+            for index, worker in enumerate(WORKERS) if index == 1 or not step.batch]
 
 
 def markdown():

@@ -21,7 +21,7 @@ LANES = 12  # cells wait far more than they work
 CELLS = cells()
 #: Of several queues none is waited for alone; and the empty one is swept first, at which these steps would be held.
 SEVERAL = [dataclasses.replace(cell, several=True) for cell in CELLS
-           if not cell.step.together and not cell.step.name.startswith('lost before')]
+           if not cell.step.together and not cell.step.batch and not cell.step.name.startswith('lost before')]
 
 
 @pytest.fixture(scope='module')
