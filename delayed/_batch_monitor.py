@@ -74,12 +74,12 @@ class BatchMonitor(Monitor):
     @staticmethod
     def _prepare(child: Child, leases: List[Lease]) -> Batch:
         sent: List[Sent] = []
-        for lease in leases:
-            slot = child.next_slot()
-            slot.prepare(lease.tokens, lease.queue)
-            slot.began = 0.0
-            slot.until = lease.due if sent else math.inf  # the first was looked at, and is renewed, as any single task
-            sent.append(Sent(lease, slot, child.tasks))
+        number = child.tasks
+        for lease, slot in zip(leases, child.next_slots(len(leases))):
+            number += 1
+            # the first was looked at, and is renewed, as any single task
+            slot.prepare(lease.tokens, lease.queue, lease.due if sent else math.inf)
+            sent.append(Sent(lease, slot, number))
         return Batch(child.page, sent)
 
     def _send_all(self, child: Child, payloads: List[bytes]) -> None:
@@ -129,7 +129,7 @@ class BatchMonitor(Monitor):
     def _hear(self, child: Child, batch: Batch, since: float, poll: Optional[select.poll] = None) -> float:
         """Takes what the child says. `since`: when it was asked last. Returns when it has said something last."""
         self._fill(child, poll)
-        ended: List[Tuple[Sent, str]] = []
+        ended: List[Tuple[Sent, bytes]] = []
         skipped: List[Sent] = []
         try:
             for message in child.reader.messages():
@@ -144,14 +144,19 @@ class BatchMonitor(Monitor):
                     if sent is not None and kind == SKIPPED:
                         skipped.append(sent)
                     elif sent is not None:
-                        ended.append((sent, message[1:].decode('utf-8', 'replace')))
+                        ended.append((sent, message))
         except (IndexError, ValueError, struct.error) as error:
             self._end_scribbler(child, error)
         if not ended and not skipped:
             return since
         now = time.monotonic()
-        for sent, report in ended:
-            self._note_end(child, batch, sent, report, (now - since) / len(ended))
+        attempt = batch.attempt
+        signalled, seconds = attempt is not None and attempt.signalled, (now - since) / max(1, len(ended))
+        for sent, message in ended:
+            if message == _runner.ENDED and sent.slot.outcome is _FINISHED and not signalled:  # most of them
+                self._books.ended(Done(sent.lease, _RELEASE, '', child, sent.slot), seconds)
+            else:
+                self._note_end(child, batch, sent, message[1:].decode('utf-8', 'replace'), seconds)
         self._hand_back(child, reversed(skipped))
         return now
 
@@ -160,8 +165,6 @@ class BatchMonitor(Monitor):
         slot, attempt = sent.slot, batch.attempt
         if attempt is not None and attempt.signalled:  # of this one: no other was with the child
             self._conclude(child, slot, sent.lease, attempt, report)
-        elif not report and slot.outcome is _FINISHED:  # most of them
-            self._books.ended(Done(sent.lease, _RELEASE, '', child, slot), seconds)
         else:
             verdict = self._judge(slot, None)
             reason, record = _runner.parse_ending(report)

@@ -36,9 +36,11 @@ class BatchRunner(Runner):
         job = self._next()
         while job is not None:
             self._jobs.append(job)
-            if self._may_begin(job):
-                self._run_task(job)
-                self._page.leaving = job.number == self._max_tasks or self._is_too_large()
+            now = time.monotonic()
+            if job.slot.begin(job.number, now) and not self._orphan.alone:
+                self._run_task(job, now)
+                if self._is_last(job.number):
+                    self._page.leaving = True
                 self._answers.append(ending(job))
             else:
                 job.skipped = True
@@ -62,20 +64,11 @@ class BatchRunner(Runner):
         payload = self._reader.receive()
         if payload is None:
             return False
-        while payload is not None:
+        for each in (payload, *self._reader.messages()):
             slot = next(self._slots)
             slot.step = Step.RECEIVED
-            self._waiting.append(Job(payload, slot, number=next(self._numbers)))
-            payload = self._reader.next()
+            self._waiting.append(Job(each, slot, next(self._numbers)))
         return True
-
-    def _may_begin(self, job: Job) -> bool:
-        """First it says that it begins, then it looks: so the monitor, which looks a while after it has revoked a task,
-        sees whether it has begun. (A processor may swap the two, but not for so long.)"""
-        self._page.begun = job.number
-        job.slot.began = now = time.monotonic()
-        wanted = job.number > self._page.revoked and now < job.slot.until
-        return wanted and not self._page.leaving and not self._orphan.alone
 
     def _flush(self) -> bool:
         return not self._answers or self._report(b'')

@@ -88,18 +88,22 @@ class Reader:
 
     def messages(self) -> List[bytes]:
         """The whole messages among what was read. Raises `ValueError` if the first claims to be too long."""
-        received, start = self._received, 0
+        received, start, most = self._received, 0, self._most
         found: List[bytes] = []
-        while len(received) >= start + _LENGTH.size:
-            end = start + _LENGTH.size + _LENGTH.unpack_from(received, start)[0]
-            if self._most is not None and end - start > self._most:
-                if found:
+        head, length_at = _LENGTH.size, _LENGTH.unpack_from
+        last = len(received) - head
+        with memoryview(received) as view:
+            while start <= last:
+                size, = length_at(view, start)
+                if most is not None and head + size > most:
+                    if found:
+                        break
+                    raise ValueError('a message of %d bytes' % (head + size))
+                end = start + head + size
+                if end > last + head:
                     break
-                raise ValueError('a message of %d bytes' % (end - start))
-            if len(received) < end:
-                break
-            found.append(bytes(received[start + _LENGTH.size:end]))
-            start = end
+                found.append(bytes(view[start + head:end]))
+                start = end
         del received[:start]
         return found
 

@@ -88,8 +88,13 @@ class Child:
 
     def next_slot(self) -> Slot:
         """The part of the page for the next task that is sent."""
-        self._sent += 1
-        return self.page.slots[(self._sent - 1) % len(self.page.slots)]
+        return self.next_slots(1)[0]
+
+    def next_slots(self, count: int) -> List[Slot]:
+        """The same for several, not more than there are."""
+        slots, first = self.page.slots, self._sent % len(self.page.slots)
+        self._sent += count
+        return [*slots[first:first + count], *slots[:max(0, first + count - len(slots))]]
 
     @property
     def tasks(self) -> int:

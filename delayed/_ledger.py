@@ -156,7 +156,7 @@ class Ledger:
     def advanced_many(self) -> Advance:
         """Waits for the reply to `advance_many`."""
         released, *taken = self.caller.end_script()
-        return [digit != ord('0') for digit in released], [Taken(*pair) for pair in zip(taken[::2], taken[1::2])]
+        return [digit != ord('0') for digit in released], list(map(Taken, taken[::2], taken[1::2]))
 
     def requeue(self, payload: bytes, tokens: Tokens, where: str = 'back') -> bool:
         """Puts a dequeued task back at the `back` or the `front`. `False` if it was not dequeued, or is another's."""

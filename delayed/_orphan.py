@@ -84,13 +84,13 @@ class Orphan:
     def alone(self) -> bool:
         return os.getppid() != self._monitor_pid
 
-    def guard(self, job: Job, jobs: Iterable[Job], task: Task, timeout: float) -> None:
-        """A task begins; `jobs` has it and those before it of whose end Redis may not know. Should the monitor die
-        while the task holds the interpreter in C, where no handler runs, the kernel ends this process in the end: by
-        SIGALRM, whose default action needs no interpreter."""
+    def guard(self, job: Job, jobs: Iterable[Job], task: Task, timeout: float, now: float) -> None:
+        """A task has begun at that moment (monotonic); `jobs` has it and those before it of whose end Redis may not
+        know. Should the monitor die while the task holds the interpreter in C, where no handler runs, the kernel ends
+        this process in the end: by SIGALRM, whose default action needs no interpreter."""
         queue = job.slot.queue
         lasts, ends = self._times.get((queue, timeout)) or self._times_for(queue, timeout)
-        self._jobs, self._running = jobs, (job, task, time.monotonic() + lasts)
+        self._jobs, self._running = jobs, (job, task, now + lasts)
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, ends)
         if self.alone:

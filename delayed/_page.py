@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import math
 import mmap
 import struct
 from typing import NamedTuple, Optional, Tuple
 
 _ASKED, _LEAVING, _PID_AT, _BEGUN_AT, _REVOKED_AT, _USED_AT, _SLOTS_AT = 0, 1, 4, 8, 16, 24, 64
-_NUMBER, _MOMENT, _PID = struct.Struct('=Q'), struct.Struct('=d'), struct.Struct('=i')
+_WORD = 8  # bytes of a number and of a moment; each stands at a multiple of that
+_BEGUN, _REVOKED = _BEGUN_AT // _WORD, _REVOKED_AT // _WORD
+_PID = struct.Struct('=i')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
-_TIMEOUT_AT, _BEGAN_AT, _UNTIL_AT = 8, 48, 56
-_HEAD = struct.Struct('=%dB%dxd' % (_QUEUE + 1, _TIMEOUT_AT - _QUEUE - 1))
+_TIMEOUT, _BEGAN, _UNTIL = range(1, 4)  # there, in words
+_HEAD = struct.Struct('=%dB%dx3d' % (_QUEUE + 1, _WORD - _QUEUE - 1))
 _USED = struct.Struct('=4d')
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
@@ -63,13 +66,18 @@ class Slot:
     """What is shared about one task. A child has a few, which its tasks use in turns: one task may run while its
     predecessors have ended and Redis does not know yet."""
 
-    def __init__(self, memory: mmap.mmap, start: int) -> None:
-        self._memory = memory
-        self._start = start
+    __slots__ = '_memory', '_moments', '_numbers', '_start', '_word'
 
-    def prepare(self, tokens: Tuple[bytes, ...], queue: int = 0) -> None:
-        """By the monitor: a new task of this queue is about to be sent."""
-        _HEAD.pack_into(self._memory, self._start, _IDLE, _NONE, False, 0, queue, -1.0)
+    def __init__(self, memory: mmap.mmap, numbers: memoryview[int], moments: memoryview[float],
+                 start: int) -> None:
+        """memory: the page; as `numbers` and `moments`, too."""
+        self._memory, self._numbers, self._moments = memory, numbers, moments
+        self._start, self._word = start, start // _WORD
+
+    def prepare(self, tokens: Tuple[bytes, ...], queue: int = 0, until: float = math.inf) -> None:
+        """By the monitor: a new task of this queue is about to be sent. until: from when on (monotonic) it must not be
+        begun, for its lease may end."""
+        _HEAD.pack_into(self._memory, self._start, _IDLE, _NONE, False, 0, queue, -1.0, 0.0, until)
         self._write_tokens(0, tokens)
 
     @property
@@ -93,29 +101,29 @@ class Slot:
     @property
     def timeout(self) -> float:
         """By the child: the seconds that the task has, where it has a timeout of its own; else less than 0."""
-        return float(_MOMENT.unpack_from(self._memory, self._start + _TIMEOUT_AT)[0])
+        return self._moments[self._word + _TIMEOUT]
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
-        _MOMENT.pack_into(self._memory, self._start + _TIMEOUT_AT, seconds)
+        self._moments[self._word + _TIMEOUT] = seconds
+
+    def begin(self, number: int, now: float) -> bool:
+        """By the child, for a task of a batch: notes that it begins it, and then looks whether it may: the task was not
+        revoked, its lease has not ended, and this process is not leaving. So the monitor, which looks a while after it
+        has revoked a task, sees whether it has begun. (A processor may swap the two, but not for so long.)"""
+        numbers, moments, word = self._numbers, self._moments, self._word
+        numbers[_BEGUN] = number
+        moments[word + _BEGAN] = now
+        return bool(number > numbers[_REVOKED] and now < moments[word + _UNTIL] and not self._memory[_LEAVING])
 
     @property
     def began(self) -> float:
-        """By the child: when (monotonic) it began this task; of a batch, 0: it has not."""
-        return float(_MOMENT.unpack_from(self._memory, self._start + _BEGAN_AT)[0])
+        """By the child: when (monotonic) it began this task; 0: it has not."""
+        return self._moments[self._word + _BEGAN]
 
     @began.setter
     def began(self, moment: float) -> None:
-        _MOMENT.pack_into(self._memory, self._start + _BEGAN_AT, moment)
-
-    @property
-    def until(self) -> float:
-        """By the monitor: from when on (monotonic) the task of a batch must not be begun, for its lease may end."""
-        return float(_MOMENT.unpack_from(self._memory, self._start + _UNTIL_AT)[0])
-
-    @until.setter
-    def until(self, moment: float) -> None:
-        _MOMENT.pack_into(self._memory, self._start + _UNTIL_AT, moment)
+        self._moments[self._word + _BEGAN] = moment
 
     @property
     def settled(self) -> bool:
@@ -158,7 +166,10 @@ class Page:
     def __init__(self, slots: int = 2, fd: int = -1) -> None:
         """Raises `OSError`, and `ValueError` if the file is too small."""
         self._memory = mmap.mmap(fd, self.size(slots))
-        self.slots = tuple(Slot(self._memory, _SLOTS_AT + index * _SLOT_SIZE) for index in range(slots))
+        words = memoryview(self._memory)
+        self._numbers, moments = words.cast('Q'), words.cast('d')
+        self.slots = tuple(
+            Slot(self._memory, self._numbers, moments, _SLOTS_AT + index * _SLOT_SIZE) for index in range(slots))
 
     @staticmethod
     def size(slots: int) -> int:
@@ -189,21 +200,17 @@ class Page:
 
     @property
     def begun(self) -> int:
-        """By the child: the number of the last task that it has begun, or is about to if it was not revoked."""
-        return int(_NUMBER.unpack_from(self._memory, _BEGUN_AT)[0])
-
-    @begun.setter
-    def begun(self, number: int) -> None:
-        _NUMBER.pack_into(self._memory, _BEGUN_AT, number)
+        """The number of the last task that the child has begun, or is about to if it was not revoked."""
+        return self._numbers[_BEGUN]
 
     @property
     def revoked(self) -> int:
         """By the monitor: up to the task with this number the child must begin no other."""
-        return int(_NUMBER.unpack_from(self._memory, _REVOKED_AT)[0])
+        return self._numbers[_REVOKED]
 
     @revoked.setter
     def revoked(self, number: int) -> None:
-        _NUMBER.pack_into(self._memory, _REVOKED_AT, number)
+        self._numbers[_REVOKED] = number
 
     @property
     def asked_to_end(self) -> bool:

@@ -56,9 +56,8 @@ class Recorder:
         self._is_noted = False  # on the page
         self._epoch = 0.0  # when monotonic time was 0, in Unix seconds
 
-    def begin(self, slot: Slot, payload: bytes) -> None:
-        """A task begins: notes on the page what must be known if this process dies in it."""
-        now = time.monotonic()
+    def begin(self, slot: Slot, payload: bytes, now: float) -> None:
+        """A task begins at that moment (monotonic): notes on the page what must be known if this process dies in it."""
         if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
             if self._slot is not None:
                 self._programs = usage_of_programs()[:2]
@@ -68,7 +67,6 @@ class Recorder:
             self._page.note_used(self._epoch, *self._used)
             self._is_noted = True
         self._began, self._slot, self._payload = now, slot, payload
-        slot.began = now
 
     def _keep(self, now: float, spent: resource.struct_rusage) -> None:
         user, system = self._programs

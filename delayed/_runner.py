@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import struct
+import time
 from collections import deque
 from typing import Any, Callable, Deque, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
@@ -84,8 +85,10 @@ class Runner:
             job = Job(payload, slot)
             self._jobs.append(job)
             slot.step = Step.RECEIVED
-            self._run_task(job)
-            self._page.leaving = number == self._max_tasks or self._is_too_large()
+            slot.began = now = time.monotonic()
+            self._run_task(job, now)
+            if self._is_last(number):
+                self._page.leaving = True
             if not self._report(ending(job)):
                 break
             if self._page.leaving:
@@ -93,19 +96,22 @@ class Runner:
                 break
         self._orphan.settle(self._jobs)
 
-    def _is_too_large(self) -> bool:
-        if self._max_rss is None:
-            return False
+    def _is_last(self, number: int) -> bool:
+        """Whether this process is to run no task after that one."""
+        return number == self._max_tasks or (self._max_rss is not None and self._is_too_large(self._max_rss))
+
+    def _is_too_large(self, most: int) -> bool:
         size = resident()
-        if size > self._max_rss:
+        if size > most:
             _log.logger.info('child %d has %.1f MB, more than max_rss: another takes its place', self._pid,
                              size / MEGABYTE)
-        return size > self._max_rss
+        return size > most
 
-    def _run_task(self, job: Job) -> None:
+    def _run_task(self, job: Job, now: float) -> None:
+        """now: when (monotonic) it begins."""
         terms = self._terms[job.slot.queue]
         try:
-            task = self._open(job, terms.trust)
+            task = self._open(job, terms.trust, now)
         except (UnreadablePayload, KeyboardInterrupt) as error:
             self._leave_if_copy(error)
             self._end(job, Outcome.UNREADABLE, str(error) or type(error).__name__)
@@ -120,7 +126,7 @@ class Runner:
         if timeout != terms.provisional_timeout:
             job.slot.timeout = timeout
             self._report(TIMEOUT + TIMEOUT_SECONDS.pack(timeout))
-        self._orphan.guard(job, self._jobs, task, timeout)
+        self._orphan.guard(job, self._jobs, task, timeout, now)
         heard = _log.is_heard(_log.DEBUG)
         if heard:
             _log.logger.debug('running task %s: %s.%s', task.id, task.module_name, task.func_name)
@@ -138,8 +144,8 @@ class Runner:
             self._leave()
         self._orphan.unguard()
 
-    def _open(self, job: Job, trust: Trust) -> Task:
-        self._recorder.begin(job.slot, job.payload)
+    def _open(self, job: Job, trust: Trust, now: float) -> Task:
+        self._recorder.begin(job.slot, job.payload, now)
         pickled = trust.verified(job.payload)
         job.slot.step = Step.BEGUN
         return trust.read_verified(job.payload, pickled)

@@ -38,6 +38,8 @@ class Trust:
         self.signs = signer.signs
         self._signer = signer
         self.wants = signer.wants
+        #: The pickle of a payload that is signed as this queue wants it. Nothing of it is read.
+        self.verified = signer.verified
         self._loads = loads
         self._stamp = stamp
         self._allow = None if allow is None else _patterns(allow)
@@ -53,7 +55,7 @@ class Trust:
         if self._allow is not None or self._loads is not pickle.loads:
             try:
                 self._admit(task, pickled)
-                self._unpickle(pickled, pickled)
+                self._read_plain(pickled, pickled)
             except UnreadablePayload as error:
                 raise InvalidArgument('%r must not be enqueued here: %s' % (task, error)) from error
         if self._stamp:
@@ -65,16 +67,15 @@ class Trust:
         task.keep(payload)
         return payload
 
-    def verified(self, payload: bytes) -> bytes:
-        """The pickle of a payload that is signed as this queue wants it. Nothing of it is read."""
-        return self._signer.verified(payload)
-
     def read(self, payload: bytes) -> Task:
         """Verifies, then reads. Raises `UnreadablePayload`, too."""
         return self.read_verified(payload, self.verified(payload))
 
     def read_verified(self, payload: bytes, pickled: bytes) -> Task:
-        task = self._unpickle(payload, pickled)
+        if self._loads is pickle.loads:
+            task = Task.unpickle(payload, pickled, pickle.loads)
+        else:
+            task = self._read_plain(payload, pickled)
         if self._allow is not None:
             self._admit(task, payload)
         return task
@@ -87,10 +88,7 @@ class Trust:
             raise Refused('%s is not defined in %s: allow must name it in full'
                           % (task.func_name, task.module_name), task.data or b'')
 
-    def _unpickle(self, payload: bytes, pickled: bytes) -> Task:
-        if self._loads is pickle.loads:
-            return Task.unpickle(payload, pickled, pickle.loads)
-
+    def _read_plain(self, payload: bytes, pickled: bytes) -> Task:
         def loads(data: bytes) -> Any:
             try:
                 return self._loads(data)

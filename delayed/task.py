@@ -64,12 +64,14 @@ class Task:
         if type(module_name) is not str or type(func_name) is not str or not module_name or not func_name:
             _check_name('module_name', module_name)
             _check_name('func_name', func_name)
-        if args is not None and (isinstance(args, (str, bytes)) or not hasattr(args, '__iter__')):
+        if type(args) is not tuple and args is not None and (
+                isinstance(args, (str, bytes)) or not hasattr(args, '__iter__')):
             raise WrongType('args of %s.%s must be a tuple or a list, not %r' % (module_name, func_name, args))
-        if kwargs is not None and kwargs != {} and not _is_named(kwargs):
+        if kwargs is not None and (kwargs or type(kwargs) is not dict) and not _is_named(kwargs):
             raise WrongType('kwargs of %s.%s must be a dict with names as keys, not %r'
                             % (module_name, func_name, kwargs))
-        check_timeout(timeout, 'timeout (in milliseconds)')
+        if timeout is not None:
+            check_timeout(timeout, 'timeout (in milliseconds)')
         self._id = id
         self._module_name = module_name
         self._func_name = func_name

@@ -1,7 +1,5 @@
 """What a monitor knows of a batch; the page is a real one, and this test is the child."""
 
-import math
-
 import pytest
 
 from delayed._attempt import Attempt, State
@@ -38,14 +36,14 @@ class TestAnAnswer:
 
     def test_of_what_the_page_has_told_closes_nothing(self, batch, sent, page):
         end(sent[0])
-        page.begun = 6
+        page.slots[-1].begin(6, 0.0)
         assert batch.pop_ended() is sent[0]
         assert batch.speaker is None  # what comes next is about the one before
         assert batch.answer() is None
         assert batch.speaker is batch.head is sent[1]
 
     def test_of_what_was_handed_back_closes_nothing(self, batch, sent, page):
-        page.begun = 5
+        page.slots[-1].begin(5, 0.0)
         batch.revoke(10.0)
         assert batch.settle() == [sent[2], sent[1]]
         assert [batch.answer() for _ in range(3)] == [sent[0], None, None]
@@ -73,17 +71,17 @@ class TestThePage:
         assert batch.head is None
 
     def test_says_nothing_while_the_handlers_may_run(self, batch, sent, page):
-        page.begun = 5
+        page.slots[-1].begin(5, 0.0)
         end(sent[0])
         assert batch.pop_ended() is None
-        page.begun = 6
+        page.slots[-1].begin(6, 0.0)
         assert batch.pop_ended() is sent[0]
         assert batch.pop_ended() is None
 
     @pytest.mark.parametrize('outcome', [Outcome.UNREADABLE, Outcome.NOT_LOADABLE])
     def test_does_not_have_the_reason_of_what_cannot_be_run(self, batch, sent, page, outcome):
         end(sent[0], outcome)
-        page.begun = 6
+        page.slots[-1].begin(6, 0.0)
         assert batch.pop_ended() is None
 
 
@@ -96,14 +94,14 @@ class TestRevoking:
 
     @pytest.mark.parametrize(('begun', 'left'), [(0, [5]), (5, [5]), (6, [5, 6]), (7, [5, 6, 7])])
     def test_hands_back_what_has_not_begun_but_for_the_first(self, batch, sent, page, begun, left):
-        page.begun = begun
+        page.slots[-1].begin(begun, 0.0)
         batch.revoke(10.0)
         assert batch.settle() == [each for each in reversed(sent) if each.number not in left]
         assert batch.settles_at is None
         assert batch.crowded == (len(left) > 1)
 
     def test_may_come_again(self, batch, sent, page):
-        page.begun = 6
+        page.slots[-1].begin(6, 0.0)
         batch.revoke(10.0)
         batch.settle()
         end(sent[0])
@@ -113,7 +111,7 @@ class TestRevoking:
         assert batch.head is sent[1] and not batch.crowded
 
     def test_with_a_death_leaves_the_first_alone(self, batch, sent, page):
-        page.begun = 6
+        page.slots[-1].begin(6, 0.0)
         assert batch.close_others() == [sent[2], sent[1]]
         assert batch.head is sent[0]
 
@@ -132,8 +130,17 @@ class TestTheAttempt:
         assert batch.attempt_of(sent[1], self.begin) is not attempt
 
 
-def test_a_slot_holds_moments(page):
-    slot = page.slots[-1]
-    slot.tokens = (b'1' * 20,)
-    slot.until, slot.began = math.inf, 12.5
-    assert (slot.until, slot.began, slot.tokens, slot.step) == (math.inf, 12.5, (b'1' * 20,), Step.IDLE)
+class TestABeginning:
+    @pytest.mark.parametrize(('number', 'now', 'leaving', 'may'), [
+        (7, 99.5, False, True), (6, 99.5, False, False), (7, 100.0, False, False), (7, 99.5, True, False)])
+    def test_is_noted_whether_or_not_the_task_may_begin(self, page, number, now, leaving, may):
+        slot = page.slots[1]
+        slot.prepare((b'1' * 20,), until=100.0)
+        page.revoked, page.leaving = 6, leaving
+        assert slot.began == 0.0
+        assert slot.begin(number, now) is may
+        assert (page.begun, slot.began, slot.tokens, slot.step) == (number, now, (b'1' * 20,), Step.IDLE)
+
+    def test_has_no_end_unless_it_is_told_one(self, page):
+        page.slots[0].prepare((b'1',))
+        assert page.slots[0].begin(1, 1e300)

@@ -25,6 +25,15 @@ def fork():
     return child
 
 
+def test_its_tasks_use_the_slots_in_turns():
+    child = Child(Page(4), StackFile(None), None)
+    first, second, third, fourth = child.page.slots
+    assert [child.next_slots(count) for count in (3, 2, 4)] == [
+        [first, second, third], [fourth, first], [second, third, fourth, first]]
+    assert (child.next_slot(), child.tasks) == (second, 10)
+    child.close()
+
+
 class TestForking:
     @pytest.mark.parametrize('room', range(5))
     def test_leaves_no_descriptor_behind_where_there_are_too_few(self, lab, room):

@@ -238,9 +238,9 @@ def _wrap_reader():
 def _wrap_runner():
     run_task = _runner.Runner._run_task
 
-    def running(self, job):
+    def running(self, job, now):
         _reporter.current = _tasks_in(job.payload)
-        run_task(self, job)
+        run_task(self, job, now)
 
     _runner.Runner._run_task = running
 
