@@ -36,7 +36,7 @@ def stop_at_sigterm(sweeper):
     signal.signal(signal.SIGTERM, lambda *_: sweeper.stop())
     before = open_files()
     sweeper.run()
-    assert open_files() == before
+    assert open_files().items() <= before.items()  # a connection of the program before the fork may close meanwhile
 
 
 class TestSweeper:
