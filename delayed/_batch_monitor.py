@@ -74,7 +74,7 @@ class BatchMonitor(Monitor):
     @staticmethod
     def _prepare(child: Child, leases: List[Lease]) -> Batch:
         sent: List[Sent] = []
-        number = child.tasks
+        number = child.sent
         for lease, slot in zip(leases, child.next_slots(len(leases))):
             number += 1
             # the first was looked at, and is renewed, as any single task
@@ -100,6 +100,7 @@ class BatchMonitor(Monitor):
     def _hand_back(self, child: Child, tasks: Iterable[Sent]) -> None:
         """In this order, each in front of the one before."""
         for sent in tasks:
+            child.take_back(1)
             self._books.ended(Done(sent.lease, Verdict.HAND_BACK, '', child, sent.slot), SLOW)
 
     def _watch_batch(self, child: Child, batch: Batch) -> None:

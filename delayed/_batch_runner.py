@@ -27,19 +27,20 @@ class BatchRunner(Runner):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._slots = itertools.cycle(self._page.slots)
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(1)  # of what has come
         self._waiting = self._orphan.waiting
         self._answers: List[bytes] = []
 
     def run(self, limiter: Optional[Limiter] = None) -> None:
         self._pid, self._limiter = os.getpid(), limiter
-        job = self._next()
+        job, begun = self._next(), 0
         while job is not None:
             self._jobs.append(job)
             now = time.monotonic()
             if job.slot.begin(job.number, now) and not self._orphan.alone:
+                begun += 1
                 self._run_task(job, now)
-                if self._is_last(job.number):
+                if self._is_last(begun):
                     self._page.leaving = True
                 self._answers.append(ending(job))
             else:

@@ -46,7 +46,7 @@ class Child:
         self.closed = False
         self._exit: Optional[Exit] = None
         self._signum: Optional[int] = None  # the last one it was sent
-        self._sent = 0
+        self._sent = self._returned = 0  # tasks
         self._death_fd: Optional[int] = None
         pipes: Tuple[int, ...] = ()
         try:
@@ -96,10 +96,19 @@ class Child:
         self._sent += count
         return [*slots[first:first + count], *slots[:max(0, first + count - len(slots))]]
 
+    def take_back(self, count: int) -> None:
+        """So many of its tasks go back that it has not begun and never will."""
+        self._returned += count
+
+    @property
+    def sent(self) -> int:
+        """How many tasks it was sent."""
+        return self._sent
+
     @property
     def tasks(self) -> int:
-        """How many it was sent."""
-        return self._sent
+        """How many of them it has run or is to run."""
+        return self._sent - self._returned
 
     @property
     def death_fd(self) -> Optional[int]:

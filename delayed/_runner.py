@@ -96,9 +96,9 @@ class Runner:
                 break
         self._orphan.settle(self._jobs)
 
-    def _is_last(self, number: int) -> bool:
-        """Whether this process is to run no task after that one."""
-        return number == self._max_tasks or (self._max_rss is not None and self._is_too_large(self._max_rss))
+    def _is_last(self, count: int) -> bool:
+        """Whether this process is to run no task after so many."""
+        return count == self._max_tasks or (self._max_rss is not None and self._is_too_large(self._max_rss))
 
     def _is_too_large(self, most: int) -> bool:
         size = resident()

@@ -148,6 +148,17 @@ class TestABatch:
 
 
 class TestASlowTask:
+    def test_leaves_its_child_as_many_tasks_as_it_may_run(self, lab, queue, conn, worker):
+        put(queue, task('hold'), task('where'), task('where'))
+        program = lab.start_worker(worker(max_tasks=3))
+        lab.expect('holds')
+        wait_until(lambda: waiting(conn) == [3, 4])
+        lab.open_gate()
+        first, second, third = (lab.expect('where')[0] for _ in range(3))
+        assert first == second != third
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
     def test_lets_the_others_of_its_batch_wait_for_another_worker_at_once(self, lab, queue, conn, worker):
         put(queue, task('run', 'first'), task('hold'), task('run', 'second'), task('run', 'third'))
         program = lab.start_worker(worker())
