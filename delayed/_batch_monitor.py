@@ -69,7 +69,7 @@ class BatchMonitor(Monitor):
             raise
         if batch.answered and not child.closed:
             self._end_if_out_of_step(child)
-        self._children.ended(time.monotonic())
+        self._children.ended()
 
     @staticmethod
     def _prepare(child: Child, leases: List[Lease]) -> Batch:

@@ -62,14 +62,13 @@ class BatchRunner(Runner):
 
     def _read(self) -> bool:
         """Blocks until there is a message, and takes all that have come."""
-        payload = self._reader.receive()
-        if payload is None:
-            return False
-        for each in (payload, *self._reader.messages()):
+        self._recorder.rest()
+        payloads = self._reader.receive_all()
+        for payload in payloads:
             slot = next(self._slots)
             slot.step = Step.RECEIVED
-            self._waiting.append(Job(each, slot, next(self._numbers)))
-        return True
+            self._waiting.append(Job(payload, slot, next(self._numbers)))
+        return bool(payloads)
 
     def _flush(self) -> bool:
         return not self._answers or self._report(b'')

@@ -124,3 +124,10 @@ class Reader:
                 return None
             message = self.next()
         return message
+
+    def receive_all(self) -> List[bytes]:
+        """The same for all that have come; none at the end of the pipe."""
+        messages = self.messages()
+        while not messages and self.fill():
+            messages = self.messages()
+        return messages

@@ -54,19 +54,33 @@ class Recorder:
         self._used = 0.0, 0.0, 0.0  # by this process: seconds, user and system; bytes at its peak
         self._read_at = -math.inf  # monotonic seconds
         self._is_noted = False  # on the page
-        self._epoch = 0.0  # when monotonic time was 0, in Unix seconds
+        self._rested = False  # no task has run since it was read
+
+    def rest(self) -> None:
+        """No task is there yet: what this process has used is read now, lest the next task waits for that."""
+        now = time.monotonic()
+        if now - self._read_at > _FRESH:
+            self._read(now)
+            self._note()
+        self._rested = True
 
     def begin(self, slot: Slot, payload: bytes, now: float) -> None:
         """A task begins at that moment (monotonic): notes on the page what must be known if this process dies in it."""
-        if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
-            if self._slot is not None:
-                self._programs = usage_of_programs()[:2]
-            self._epoch, self._pid = time.time() - now, os.getpid()
-            self._keep(now, resource.getrusage(resource.RUSAGE_SELF))
+        if now - self._read_at > _FRESH and not self._rested:  # each time would cost a twentieth of an empty task
+            self._read(now)
         if not self._is_noted:
-            self._page.note_used(self._epoch, *self._used)
-            self._is_noted = True
-        self._began, self._slot, self._payload = now, slot, payload
+            self._note()
+        self._began, self._slot, self._payload, self._rested = now, slot, payload, False
+
+    def _read(self, now: float) -> None:
+        if self._slot is not None:
+            self._programs = usage_of_programs()[:2]
+        self._pid = os.getpid()
+        self._keep(now, resource.getrusage(resource.RUSAGE_SELF))
+
+    def _note(self) -> None:
+        self._page.note_used(*self._used)
+        self._is_noted = True
 
     def _keep(self, now: float, spent: resource.struct_rusage) -> None:
         user, system = self._programs
@@ -90,7 +104,7 @@ class Recorder:
         slot = self._slot
         assert slot is not None
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        beginning = Beginning(self._epoch + self._began, self._began, *self._used)
+        beginning = Beginning(self._began, *self._used)
         self._keep(now, spent)
         return partial(_outcome_in_child, kind, name_of(task), self._payload, beginning, now, spent, self._programs,
                        (self._terms[slot.queue].queue_name, self._worker, self._pid), stack, limit)
@@ -160,11 +174,12 @@ def used_in(payload: bytes, beginning: Optional[Beginning], now: float, user: Op
     process' life."""
     if beginning is None:
         return {'peak_rss': peak_rss}
-    figures: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
+    started_at = time.time() - time.monotonic() + beginning.moment
+    figures: Dict[str, Any] = {'started_at': started_at, 'run_seconds': now - beginning.moment,
                                'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
     enqueued_at = stamp_of(payload)
     if enqueued_at is not None:
-        figures['wait_seconds'] = max(0.0, beginning.started_at - enqueued_at)
+        figures['wait_seconds'] = max(0.0, started_at - enqueued_at)
     if user is not None and system is not None:  # the kernel's figures may go back by some microseconds
         figures.update(user_seconds=max(0.0, user - beginning.user), system_seconds=max(0.0, system - beginning.system))
     return figures

@@ -79,6 +79,7 @@ class Runner:
         """In the child. Returns when the task pipe has ended: the monitor wants no more of this child, or is dead."""
         self._pid, self._limiter = os.getpid(), limiter
         for number, slot in enumerate(itertools.cycle(self._page.slots), 1):
+            self._recorder.rest()
             payload = self._reader.receive()
             if payload is None:
                 break

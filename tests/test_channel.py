@@ -115,18 +115,28 @@ class TestReader:
     def test_ends_with_the_pipe_and_forgets_a_message_that_was_cut_off(self, pipe, part):
         os.write(pipe[1], part)
         os.close(pipe[1])
-        assert Reader(pipe[0]).receive() is None
+        reader = Reader(pipe[0])
+        assert reader.receive() is None
+        assert reader.receive_all() == []
 
-    def test_waits_for_a_whole_message(self, pipe):
+    @pytest.mark.parametrize('receive', [Reader.receive, lambda reader: reader.receive_all()[0]])
+    def test_waits_for_a_whole_message(self, pipe, receive):
         os.set_blocking(pipe[0], True)
         message = os.urandom(1_000_000)
         received = []
-        thread = threading.Thread(target=lambda: received.append(Reader(pipe[0]).receive()))
+        thread = threading.Thread(target=lambda: received.append(receive(Reader(pipe[0]))))
         thread.start()
         os.set_blocking(pipe[1], True)
         Writer(pipe[1]).send(message)
         thread.join()
         assert received == [message]
+
+    def test_receives_all_that_have_come(self, pipe):
+        reader = Reader(pipe[0])
+        os.write(pipe[1], (LENGTH.pack(2) + b'ab') * 2 + LENGTH.pack(3) + b'c')
+        assert reader.receive_all() == [b'ab', b'ab']
+        os.write(pipe[1], b'de')
+        assert reader.receive_all() == [b'cde']
 
     def test_reads_as_much_at_once_as_buf_size_says_at_that_time(self, pipe, monkeypatch):
         reader = Reader(pipe[0])

@@ -11,13 +11,14 @@ spent = {'with': [0.0, 0], 'without': [0.0, 0]}
 
 def put_on():
     _Recorder.begin = lambda self, *task: None
+    _Recorder.rest = lambda self: None
     _Recorder.finished = lambda self, task: None
     _children.StackFiles = _NoFiles
 
 
 def wink(every=50):
     """Takes it out of every second batch of so many tasks. What else the machine does meets both alike."""
-    begin, finished, now = _Recorder.begin, _Recorder.finished, time.process_time
+    begin, finished, rest, now = _Recorder.begin, _Recorder.finished, _Recorder.rest, time.process_time
     seen, count, since = True, 0, None
 
     def begin_if_seen(self, *task):
@@ -38,7 +39,11 @@ def wink(every=50):
         if seen:
             finished(self, task)
 
-    _Recorder.begin, _Recorder.finished = begin_if_seen, finished_if_seen
+    def rest_if_seen(self):
+        if seen:
+            rest(self)
+
+    _Recorder.begin, _Recorder.finished, _Recorder.rest = begin_if_seen, finished_if_seen, rest_if_seen
 
 
 class _NoFiles:

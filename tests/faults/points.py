@@ -217,7 +217,7 @@ def _send_half(write, writer, data):
 
 def _wrap_reader():
     """After the child has a payload, and after the monitor has a report."""
-    receive, messages = _channel.Reader.receive, _channel.Reader.messages
+    receive, receive_all, messages = _channel.Reader.receive, _channel.Reader.receive_all, _channel.Reader.messages
 
     def receiving(self):
         message = receive(self)
@@ -226,13 +226,21 @@ def _wrap_reader():
             reach('received')
         return message
 
+    def receiving_all(self):
+        received = receive_all(self)
+        if received:
+            _reporter.current = _tasks_in(received[0])
+            reach('received')
+        return received
+
     def reading(self):
         found = messages(self)
         if _in_monitor() and any(message[:1] == _runner.ENDED for message in found):
             reach('report read')
         return found
 
-    _channel.Reader.receive, _channel.Reader.messages = receiving, reading
+    _channel.Reader.receive, _channel.Reader.receive_all = receiving, receiving_all
+    _channel.Reader.messages = reading
 
 
 def _wrap_runner():
