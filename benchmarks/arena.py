@@ -12,8 +12,10 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+from delayed._exchange import exchange, get_connection
+from delayed._packing import Packer
 from delayed.embedded import EmbeddedRedis
 
 from .contestants import Contestant
@@ -62,6 +64,16 @@ class Arena:
         while select.select([self._reports], [], [], 0)[0]:
             os.read(self._reports, 1 << 16)
         self._buffer = b''
+
+    def send(self, *commands: Sequence[Any]) -> None:
+        """Makes these calls in one go. (To pack a million payloads takes redis-py twice as long.)"""
+        packer, pool = Packer(self.redis), self.redis.connection_pool
+        connection = get_connection(pool)
+        try:
+            exchange(connection, [piece for command in commands for piece in packer.command(command)],
+                     count=len(commands))
+        finally:
+            pool.release(connection)
 
     def expect(self, label: str, watched: Optional[Worker] = None) -> Fields:
         """Waits for the next report, which must have that label."""

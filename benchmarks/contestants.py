@@ -45,12 +45,12 @@ class Contestant:
 
 
 def _delayed(name: str, environment: str, packages: Tuple[str, ...], tasks: int, in_bulk: int = 0,
-             forked: bool = False, prefetch: int = 1) -> Contestant:
-    worker = ('ForkedWorker' if forked else 'PreforkedWorker', *([str(prefetch)] if prefetch > 1 else []))
+             forked: bool = False, prefetch: int = 0) -> Contestant:
+    worker = ('ForkedWorker' if forked else 'PreforkedWorker', *([str(prefetch)] if prefetch else []))
     return Contestant(
         name + _FORKED * forked, environment, packages, 'side_delayed', ('python', '-m', 'side_delayed', *worker),
         AT_LEAST_ONCE, 'a fresh child' if forked else 'a child', tasks, in_bulk=in_bulk, forked=forked,
-        note='prefetch=%d' % prefetch if prefetch > 1 else '')
+        note='prefetch=%d' % prefetch if prefetch else '')
 
 
 def _rq(tasks: int, enqueued: int = 0, in_bulk: int = 0, forked: bool = False) -> Contestant:
@@ -81,10 +81,11 @@ _BULK = 50_000
 _PUBLISHED = ('published', ('delayed==0.5.1b2', *_NEWEST))
 _PUBLISHED_OLD = ('published-redis3', ('delayed==0.5.1b2', 'redis==3.5.3', _HIREDIS))
 
-OURS = _delayed('delayed (this)', 'ours', _NEWEST, 10_000, _BULK)
-OURS_SIGNED = replace(OURS, name='delayed (this), signed', tasks=8000, environ={'DELAYED_SECRET': 's' * 43},
+OURS = _delayed('delayed (this)', 'ours', _NEWEST, 20_000, _BULK)
+OURS_SIGNED = replace(OURS, name='delayed (this), signed', tasks=16_000, environ={'DELAYED_SECRET': 's' * 43},
                       note='DELAYED_SECRET is set')
-OURS_BATCHES = _delayed('delayed (this), prefetch=64', 'ours', _NEWEST, 25_000, _BULK, prefetch=64)
+OURS_BATCHES = _delayed('delayed (this), prefetch=64', 'ours', _NEWEST, 30_000, prefetch=64)
+OURS_SINGLY = _delayed('delayed (this), prefetch=1', 'ours', _NEWEST, 10_000, prefetch=1)
 OURS_FORKED = _delayed('delayed (this)', 'ours', _NEWEST, 400, forked=True)
 #: A worker that has loaded no application forks from a lean process.
 OURS_LEAN = replace(
@@ -107,6 +108,7 @@ PREFORKED = (
     OURS,
     OURS_SIGNED,
     OURS_BATCHES,
+    OURS_SINGLY,
     PUBLISHED,
     _delayed('delayed 0.5.1b2, redis-py 3.5.3', *_PUBLISHED_OLD, 2000),
     _rq(250, enqueued=1500, in_bulk=3000),
@@ -133,3 +135,8 @@ FORKED = (
     _delayed('delayed 0.5.1b2, redis-py 3.5.3', *_PUBLISHED_OLD, 140, forked=True),
     RQ_FORKED,
 )
+
+_ABREAST = (PUBLISHED, OURS, HUEY, OURS_BATCHES)
+#: In this order they are measured, in every other round the other way round: machines change their speed within
+#: seconds, so those that are compared most closely come one right after the other.
+IN_TURN = (*_ABREAST, *(row for row in PREFORKED if row not in _ABREAST))

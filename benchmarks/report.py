@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
-from .contestants import BLIND, OURS, OURS_BATCHES, OURS_FORKED, PREFORKED, SEEING, WINKING, Contestant
+from .contestants import BLIND, OURS, OURS_BATCHES, OURS_FORKED, OURS_SINGLY, PREFORKED, SEEING, WINKING, Contestant
 from .findings import Findings, Table, median
 from .goals import goals
 from .plot import bars
@@ -136,7 +136,8 @@ class Report:
             table.append((
                 row.name, _count(tasks), _rate(rate), _times(found.ratio('preforked', row, 'enqueue_rate')) + ' x',
                 '%.2f' % trips, '%.2f' % commands, _rate(sent),
-                *((_count(bulk[0]), _rate(bulk[1])) if bulk else ('', 'has none'))))
+                *((_count(bulk[0]), _rate(bulk[1])) if bulk else
+                  ('', 'as the first' if row.environment == OURS.environment else 'has none'))))
         return table
 
     def _memory(self) -> Table:
@@ -166,7 +167,7 @@ class Report:
 
     def _limits(self) -> Table:
         found = self._found.results['limits']['all']
-        ours = {'advance': self._micros_each('preforked', OURS, 'rate'),
+        ours = {'advance': self._micros_each('preforked', OURS_SINGLY, 'rate'),
                 'advance_many': self._micros_each('preforked', OURS_BATCHES, 'rate'),
                 **dict.fromkeys(('enqueue', 'client_rpush'), self._micros_each('preforked', OURS, 'enqueue_rate')),
                 'commands_pipelined': self._micros_each('preforked', OURS, 'many_rate'),

@@ -20,6 +20,7 @@ from .contestants import (
     BLIND,
     FORKED,
     HUEY,
+    IN_TURN,
     OURS,
     OURS_FORKED,
     PREFORKED,
@@ -38,7 +39,7 @@ Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
 _PAUSE = (0.01, 0.02)  # seconds before each task of the latency's: the worker waits, and may poll in any rhythm
 _NAP = 0.01  # seconds
-_SLICE = 5000  # tasks, of which the drain is measured while the rest waits behind them
+_SLICE = 10_000  # tasks, of which the drain is measured while the rest waits behind them
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class Suite:
             self._tell('round %d of %d' % (index + 1, self._sizes.rounds))
             self._note('limits', {'all': self._limits()})
             self._watch_others()
-            self._each('preforked', PREFORKED, self._race)
-            self._each('forked', FORKED, self._race)
+            step = -1 if index % 2 else 1
+            self._each('preforked', IN_TURN[::step], self._race)
+            self._each('forked', FORKED[::step], self._race)
             self._black_box(index)
             self._each('backlog', (OURS,), self._backlog)
             self._each('scaling', (OURS, PUBLISHED, HUEY), self._scaling)
@@ -192,11 +194,9 @@ class Suite:
         payloads = (pickle.dumps((number, 'chores', name, tuple(args), {}, None))
                     for number, (name, *args) in enumerate(calls, 1))
         while batch := list(itertools.islice(payloads, 10_000)):
-            pipe = self._arena.redis.pipeline(transaction=False)
-            pipe.zadd('bench_enqueued', dict.fromkeys(batch, 610_000))
-            pipe.rpush('bench', *batch)
-            pipe.rpush('bench_noti', *[b'1'] * len(batch))
-            pipe.execute()
+            scored = [word for payload in batch for word in (610_000, payload)]
+            self._arena.send(('ZADD', 'bench_enqueued', *scored), ('RPUSH', 'bench', *batch),
+                             ('RPUSH', 'bench_noti', *[b'1'] * len(batch)))
 
     def _scaling(self, row: Contestant) -> Fields:
         number = self._sizes.of(row.tasks // 2)  # it is measured for each number of workers

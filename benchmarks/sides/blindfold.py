@@ -16,14 +16,15 @@ def put_on():
     _children.StackFiles = _NoFiles
 
 
-def wink(every=50):
-    """Takes it out of every second batch of so many tasks. What else the machine does meets both alike."""
+def wink(every=50, warm_up=1000):
+    """Takes it out of every second run of so many tasks. What else the machine does meets both alike; the first tasks,
+    in which Python imports and learns, count for neither."""
     begin, finished, rest, now = _Recorder.begin, _Recorder.finished, _Recorder.rest, time.process_time
-    seen, count, since = True, 0, None
+    seen, count, since = True, -warm_up, 0.0
 
     def begin_if_seen(self, *task):
         nonlocal seen, count, since
-        if since is None:  # in the child, whose processor time begins anew
+        if count == 0:
             since = now()
         elif count == every:
             at = now()
