@@ -315,6 +315,22 @@ class TestDeath:
         assert [Task.deserialize(payload).id for payload, holder in holders.items() if holder[:1] != b'?'] == [2]
 
 
+    def test_has_those_that_were_lost_run_alone(self, queue, conn):
+        """Of several, only the first would be counted as lost, were the machine to go down again."""
+        payloads = [queue.enqueue(task('run')).data for _ in range(6)]
+        for lost in (payloads[0], payloads[3]):
+            conn.hset('default_losses', lost, '1000')
+        source = BatchSource(queue, 15, 3)
+        source.open()
+        taken = []
+        for _ in range(5):
+            source.advance([], most=8)
+            taken.append([payloads.index(lease.payload) for lease in source.advanced()[1]])
+        assert taken == [[0], [1, 2], [3], [4, 5], []]
+        assert conn.llen('default_noti') == 0
+        source.close()
+
+
 class TestStopping:
     @pytest.fixture
     def stopped(self, lab, queue, conn, worker, unhurried):

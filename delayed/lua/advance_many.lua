@@ -8,8 +8,9 @@
 -- ARGV[7]     most bytes of the payloads that are taken; one task is always taken
 -- ARGV[8..]   what is to be released: payload, tokens, payload, tokens, ...
 -- Returns     {what release returns for each, as digits; payload, token, payload, token, ...}
--- Takes as many as there are notifications to pop, and a payload that waits twice once. The tokens are a microsecond
--- apart, or they would not be unique.
+-- Takes as many as there are notifications to pop, and a payload that waits twice once. One that has been lost is taken
+-- alone: of those that are taken together, only the first is counted as lost if it takes its machine down. The tokens are
+-- a microsecond apart, or they would not be unique.
 -- A crash before leaves the first tasks to be swept; one after leaves the last to be swept or reclaimed.
 local waiting, notifications, enqueued, dequeued, leases, losses = unpack(KEYS)
 check_types(waiting, notifications, enqueued, leases, losses)
@@ -32,18 +33,23 @@ if redis.call('hdel', leases, '', unpack(ended)) < #done then -- needs no room, 
     end
 end
 
-local taken, seen, ran_out = {}, {}, false
+local taken, seen, ran_out, some_were_lost = {}, {}, false, redis.call('hlen', losses) > 0
 local most, bytes_left = math.min(tonumber(ARGV[6]), redis.call('llen', notifications)), tonumber(ARGV[7])
 while #taken < most and not ran_out do
     local found = redis.call('lrange', waiting, #taken, math.min(#taken + 3, most - 1)) -- few, for they may be large
     for _, payload in ipairs(found) do
         bytes_left = bytes_left - #payload
-        if seen[payload] or (bytes_left < 0 and #taken > 0) then
+        local alone = some_were_lost and redis.call('hexists', losses, payload) == 1
+        if seen[payload] or (#taken > 0 and (alone or bytes_left < 0)) then
             most = #taken
             break
         end
         seen[payload] = true
         taken[#taken + 1] = payload
+        if alone then
+            most = 1
+            break
+        end
     end
     ran_out = #found == 0
 end

@@ -140,13 +140,15 @@ class LedgerMachine(RuleBasedStateMachine):
             self._finish_if(wanted[-1], payload)
         holder, earliest = self._new_holder(ahead=True), self._now() + LEASE
         most = min(most, self._reference.notifications)
-        payloads = self._reference.waiting[:most]
-        first_again = next((at for at, payload in enumerate(payloads) if payload in payloads[:at]), most)
+        payloads, losses = self._reference.waiting[:most], self._reference.losses
+        alone = [payload in losses for payload in payloads]
+        end = next((at for at, payload in enumerate(payloads)
+                    if at and (payload in payloads[:at] or alone[at - 1] or alone[at])), most)
         self._ledger.advance_many(
             [(_bytes(payload), _texts(grant)) for payload, grant in ended.items()], (b'', ''), LEASE, holder, most or 1)
         held, taken = self._ledger.advanced_many()
         assert held == wanted
-        assert len(taken) == len(payloads[:first_again])
+        assert len(taken) == len(payloads[:end])
         for payload, each in zip(payloads, taken):
             self._take(payload, each, 'ready', earliest, holder)
         if len(taken) < most and not self._reference.waiting:
