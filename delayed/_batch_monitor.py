@@ -69,7 +69,7 @@ class BatchMonitor(Monitor):
             raise
         if batch.answered and not child.closed:
             self._end_if_out_of_step(child)
-        self._children.ended()
+        self._children.ended(time.monotonic())
 
     @staticmethod
     def _prepare(child: Child, leases: List[Lease]) -> Batch:
@@ -150,7 +150,7 @@ class BatchMonitor(Monitor):
             self._end_scribbler(child, error)
         if not ended and not skipped:
             return since
-        now = time.monotonic()
+        now, self._unbegun = time.monotonic(), 0
         attempt = batch.attempt
         signalled, seconds = attempt is not None and attempt.signalled, (now - since) / max(1, len(ended))
         for sent, message in ended:
@@ -194,13 +194,14 @@ class BatchMonitor(Monitor):
         if settles_at is not None:
             if now >= settles_at:
                 self._hand_back(child, batch.settle())
-                if head.lease.ahead:
-                    head.lease.retry(now)  # renews it: so Redis learns that it has begun, and its loss would count
         elif batch.crowded:
             is_slow = now >= min(self._slow_at(head, attempt), attempt.deadline)
             if is_slow or attempt.cause is not None or self._stop.wanted:
                 batch.revoke(now)
         else:
+            if head.lease.ahead and now >= self._slow_at(head, attempt):
+                head.lease.ahead = False
+                head.lease.retry(now)  # renews it: so Redis learns that it has begun, and its loss would count
             self._signal_in_time(child, head.lease, attempt, now)
 
     @staticmethod
@@ -238,7 +239,7 @@ class BatchMonitor(Monitor):
         left = self._seconds_left(child, head.lease, attempt)
         if batch.settles_at is not None:
             until = batch.settles_at
-        elif batch.crowded:
+        elif batch.crowded or head.lease.ahead:
             until = self._slow_at(head, attempt)
         else:
             return left

@@ -35,6 +35,7 @@ class BatchRunner(Runner):
         self._pid, self._limiter = os.getpid(), limiter
         job, begun = self._next(), 0
         while job is not None:
+            self._orphan.forget_settled(self._jobs)
             self._jobs.append(job)
             now = time.monotonic()
             if job.slot.begin(job.number, now) and not self._orphan.alone:

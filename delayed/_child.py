@@ -93,6 +93,7 @@ class Child:
     def next_slots(self, count: int) -> List[Slot]:
         """The same for several, not more than there are."""
         slots, first = self.page.slots, self._sent % len(self.page.slots)
+        assert count <= len(slots)
         self._sent += count
         return [*slots[first:first + count], *slots[:max(0, first + count - len(slots))]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -16,6 +17,9 @@ from .logger import logger
 if TYPE_CHECKING:
     from ._lean import LeanForks
 
+#: A child that has reported something is taken for alive for so long, in seconds. If it is not, that is seen when it
+#: does not take its task.
+_FRESH = 0.001
 _MANY_SPARES = 8
 
 
@@ -37,15 +41,16 @@ class Children:
         self._slots = slots
         self._lean = None if lean is None else lean(self._stack_files)
         self._current: Optional[Child] = None
+        self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
         self._spares: List[Child] = []
         self._parting: List[Child] = []
         self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
 
     def ready(self) -> Child:
-        """A child that waits for a task. Raises `OSError` if none can be forked. If it has died since it was looked at
-        last, that is seen when it does not take its task: to look each time would cost a system call a task, and of a
-        worker that was idle the time to wake up for it."""
+        """A live child that waits for a task. Raises `OSError` if none can be forked."""
         self._reap_leaving()
+        if time.monotonic() - self._heard_at > _FRESH:  # to look each time would cost a system call a task
+            self._bury_if_dead()
         if self._current is None:
             self._current = self._take_spare() or self._fork(1).pop()
             self._note_pid(self._current.pid)
@@ -74,9 +79,10 @@ class Children:
         while len(self._spares) > 1:
             self._let_go(self._spares.pop())
 
-    def ended(self) -> None:
-        """The current child reported its task's end. If that was its last task it stays until Redis knows of it."""
-        current = self._current
+    def ended(self, now: float) -> None:
+        """The current child reported its task's end at that moment (monotonic). If that was its last task it stays
+        until Redis knows of it."""
+        self._heard_at, current = now, self._current
         if current is not None and (current.page.leaving or self._is_through(current)):
             self._parting.append(current)
             self._current = None
@@ -157,12 +163,15 @@ class Children:
     def tend(self) -> None:
         """While nothing waits: forgets children that died, those that were to leave and any other."""
         self._reap_leaving()
-        if self._current is not None and self._current.reap() is not None:
-            logger.warning('idle child %d ended with %s', self._current.pid, self.bury(self._current))
+        self._bury_if_dead()
         for spare in list(self._spares):
             if spare.reap() is not None:
                 self._spares.remove(spare)
                 spare.close()
+
+    def _bury_if_dead(self) -> None:
+        if self._current is not None and self._current.reap() is not None:
+            logger.warning('idle child %d ended with %s', self._current.pid, self.bury(self._current))
 
     def _reap_leaving(self) -> None:
         for leaving in list(self._leaving):

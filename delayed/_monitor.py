@@ -163,7 +163,7 @@ class Monitor:
                           max(0.0, now - attempt.began - attempt.forked_for))
         if exited is None:
             self._end_if_out_of_step(child)
-        self._children.ended()
+        self._children.ended(now)
         if exited is not None and outcome is not None:
             self._mourn(child, slot.step, lease, verdict, exited, outcome)
         if verdict is _HAND_BACK and attempt.cause is None:

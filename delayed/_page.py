@@ -19,7 +19,7 @@ _PID = struct.Struct('=i')
 _STEP, _OUTCOME, _SETTLED, _TOKENS_AT, _QUEUE = range(5)  # within a slot
 _TIMEOUT, _BEGAN, _UNTIL = range(1, 4)  # there, in words
 _HEAD = struct.Struct('=%dB%dx3d' % (_QUEUE + 1, _WORD - _QUEUE - 1))
-_USED = struct.Struct('=3d')
+_USED = struct.Struct('=4d')
 MOST_QUEUES = 256  # that a byte can tell apart
 _TOKENS = (64, 320)  # two places: the one not in use is written, then made the current one
 _TOKENS_SIZE = 256
@@ -55,6 +55,7 @@ _OUTCOMES: Tuple[Outcome, ...] = (*Outcome, *[Outcome.FAILED] * (256 - len(Outco
 class Beginning(NamedTuple):
     """When a task began, and what its process had used until then, the programs that it had started included."""
 
+    started_at: float  # Unix seconds
     moment: float  # monotonic seconds
     user: float  # seconds of processor time
     system: float
@@ -185,15 +186,17 @@ class Page:
         """Where that is, in this process."""
         return ctypes.addressof(ctypes.c_int.from_buffer(self._memory, _PID_AT))
 
-    def note_used(self, user: float, system: float, peak_rss: float) -> None:
-        """By the child, between tasks: what it has used; see `Beginning`."""
-        _USED.pack_into(self._memory, _USED_AT, user, system, peak_rss)
+    def note_used(self, epoch: float, user: float, system: float, peak_rss: float) -> None:
+        """By the child, between tasks: when monotonic time was 0, in Unix seconds, and what it has used; see
+        `Beginning`."""
+        _USED.pack_into(self._memory, _USED_AT, epoch, user, system, peak_rss)
 
     def beginning_of(self, slot: Slot) -> Optional[Beginning]:
         """Of the last task that began; `None` before it has."""
         if slot.step < Step.BEGUN:
             return None
-        return Beginning(slot.began, *_USED.unpack_from(self._memory, _USED_AT))
+        epoch, user, system, peak_rss = _USED.unpack_from(self._memory, _USED_AT)
+        return Beginning(epoch + slot.began, slot.began, user, system, peak_rss)
 
     @property
     def begun(self) -> int:

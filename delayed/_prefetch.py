@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Callable, List, Optional, Sequence
 
@@ -64,6 +65,7 @@ class BatchBooks(Books):
         super().__init__(source, sweep_interval, stop, wait, part)
         self._most = most
         self._size = 1
+        self._limit = math.inf  # falls with each slow task, and rises slowly: what goes back costs a call each
         self._most_joined = MOST_AT_ONCE
 
     def next(self) -> Optional[Lease]:
@@ -82,6 +84,9 @@ class BatchBooks(Books):
         """It begins with one at a time, so that a task that takes its machine down is alone when it comes back, and
         its loss counts."""
         pace = self._pace
-        worth = int(_WORTH / max(pace.seconds, 1e-6)) if pace.brisk else 1
-        self._size = max(1, min(worth, self._size * 2, self._most()))
+        if pace.brisk:
+            worth, self._limit = int(_WORTH / max(pace.seconds, 1e-6)), self._limit + 1
+        else:
+            worth, self._limit = 1, 1 if pace.backlog else self._limit
+        self._size = max(1, min(worth, self._size * 2, int(min(self._limit, self._most()))))
         return self._size

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from ._ledger import Ledger
 from .logger import logger
 
-_MOST_TASKS = 8  # of the last taken
+_MOST_TASKS = 8  # of the last calls that took any
 
 
 class Presence:
@@ -30,7 +30,8 @@ class Presence:
 
     def took(self, holder: str, at: float, queue: int = 0) -> None:
         """The worker took a task of that queue at that moment (monotonic), as this holder."""
-        self._last.append((holder, at))
+        if not self._last or self._last[-1][0] != holder:  # one call may take several
+            self._last.append((holder, at))
         self._taken[queue] += 1
 
     def tell(self, ledger: Ledger, lease: float) -> None:

@@ -27,6 +27,8 @@ _TOO_SHORT_FOR_PROGRAMS = 0.0005
 _LONGEST_TEXT = 1000
 #: What a process had used when a task began is known as of so long before, in seconds.
 _FRESH = 0.01
+#: A process that has used less since, in seconds of processor time, has done nothing since.
+_IDLE = 0.001
 
 #: A task's id, module and function.
 Name = Tuple[Any, str, str]
@@ -54,37 +56,36 @@ class Recorder:
         self._used = 0.0, 0.0, 0.0  # by this process: seconds, user and system; bytes at its peak
         self._read_at = -math.inf  # monotonic seconds
         self._is_noted = False  # on the page
-        self._rested = False  # no task has run since it was read
+        self._spent = -math.inf  # seconds of processor time of this process alone, when that was read
+        self._epoch = 0.0  # when monotonic time was 0, in Unix seconds
 
     def rest(self) -> None:
-        """No task is there yet: what this process has used is read now, lest the next task waits for that."""
+        """No task is there yet: reads now what this process has used, lest the next task waits for that."""
         now = time.monotonic()
         if now - self._read_at > _FRESH:
             self._read(now)
-            self._note()
-        self._rested = True
 
     def begin(self, slot: Slot, payload: bytes, now: float) -> None:
         """A task begins at that moment (monotonic): notes on the page what must be known if this process dies in it."""
-        if now - self._read_at > _FRESH and not self._rested:  # each time would cost a twentieth of an empty task
-            self._read(now)
+        if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
+            if time.process_time() - self._spent > _IDLE:
+                self._read(now)
+            self._read_at, self._epoch, self._is_noted = now, time.time() - now, False
         if not self._is_noted:
-            self._note()
-        self._began, self._slot, self._payload, self._rested = now, slot, payload, False
+            self._page.note_used(self._epoch, *self._used)
+            self._is_noted = True
+        self._began, self._slot, self._payload = now, slot, payload
 
     def _read(self, now: float) -> None:
         if self._slot is not None:
             self._programs = usage_of_programs()[:2]
-        self._pid = os.getpid()
+        self._epoch, self._pid = time.time() - now, os.getpid()
         self._keep(now, resource.getrusage(resource.RUSAGE_SELF))
-
-    def _note(self) -> None:
-        self._page.note_used(*self._used)
-        self._is_noted = True
 
     def _keep(self, now: float, spent: resource.struct_rusage) -> None:
         user, system = self._programs
         self._used = spent.ru_utime + user, spent.ru_stime + system, float(spent.ru_maxrss * PEAK_UNIT)
+        self._spent = spent.ru_utime + spent.ru_stime
         self._read_at, self._is_noted = now, False
 
     def finished(self, task: Task) -> None:
@@ -104,7 +105,7 @@ class Recorder:
         slot = self._slot
         assert slot is not None
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        beginning = Beginning(self._began, *self._used)
+        beginning = Beginning(self._epoch + self._began, self._began, *self._used)
         self._keep(now, spent)
         return partial(_outcome_in_child, kind, name_of(task), self._payload, beginning, now, spent, self._programs,
                        (self._terms[slot.queue].queue_name, self._worker, self._pid), stack, limit)
@@ -174,12 +175,11 @@ def used_in(payload: bytes, beginning: Optional[Beginning], now: float, user: Op
     process' life."""
     if beginning is None:
         return {'peak_rss': peak_rss}
-    started_at = time.time() - time.monotonic() + beginning.moment
-    figures: Dict[str, Any] = {'started_at': started_at, 'run_seconds': now - beginning.moment,
+    figures: Dict[str, Any] = {'started_at': beginning.started_at, 'run_seconds': now - beginning.moment,
                                'peak_rss': peak_rss, 'peak_rss_before': int(beginning.peak_rss)}
     enqueued_at = stamp_of(payload)
     if enqueued_at is not None:
-        figures['wait_seconds'] = max(0.0, started_at - enqueued_at)
+        figures['wait_seconds'] = max(0.0, beginning.started_at - enqueued_at)
     if user is not None and system is not None:  # the kernel's figures may go back by some microseconds
         figures.update(user_seconds=max(0.0, user - beginning.user), system_seconds=max(0.0, system - beginning.system))
     return figures

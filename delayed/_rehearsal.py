@@ -56,6 +56,7 @@ def _run(runner_class: Type[Runner], pipes: Pipes, terms: Terms, payload: bytes)
     open_pipe, close = pipes
     page = Page()
     for slot in page.slots:
+        slot.prepare(())
         slot.settled = True  # as if Redis knew of its end
     fds = [*open_pipe()]
     try:

@@ -1,10 +1,13 @@
 """What a monitor knows of a batch; the page is a real one, and this test is the child."""
 
+from collections import deque
+
 import pytest
 
 from delayed._attempt import Attempt, State
 from delayed._batch import Batch, Sent
 from delayed._lease import Lease
+from delayed._orphan import Job, Orphan
 from delayed._page import Outcome, Page, Step
 
 
@@ -128,6 +131,16 @@ class TestTheAttempt:
         assert (attempt.state, attempt.deadline) == (State.RUNNING, 163.0)
         batch.answer()
         assert batch.attempt_of(sent[1], self.begin) is not attempt
+
+
+def test_a_child_keeps_no_payload_whose_end_redis_knows(page):
+    jobs = deque(Job(b'', slot) for slot in page.slots)
+    Orphan.forget_settled(jobs)
+    assert len(jobs) == 4
+    for slot in (page.slots[0], page.slots[1], page.slots[3]):
+        slot.settled = True
+    Orphan.forget_settled(jobs)
+    assert [job.slot for job in jobs] == [*page.slots[2:]]
 
 
 class TestABeginning:

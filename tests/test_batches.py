@@ -67,15 +67,16 @@ class TestABatch:
         source = BatchSource(queue, 15, 3)
         source.open()
         books = BatchBooks(source, None, Stop(), lambda seconds: None, lambda child: None, lambda: 8)
-        for _ in range(40):
+        for _ in range(50):
             queue.enqueue(task('run'))
         sizes = []
-        for _ in range(7):
+        for _ in range(11):
             batch = [books.next(), *books.rest()]
             sizes.append(len(batch))
             for lease in batch:
-                books.ended(Done(lease, Verdict.RELEASE), 0.0001 if len(sizes) < 6 else 1.0)
-        assert sizes == [1, 1, 2, 4, 8, 8, 1]  # after the first it is known that more wait
+                books.ended(Done(lease, Verdict.RELEASE), 1.0 if len(sizes) == 6 else 0.0001)
+        # The first does not know that more wait; one of the sixth is slow.
+        assert sizes == [1, 1, 2, 4, 8, 8, 1, 2, 3, 4, 5]
         books.tell()
         source.close()
 
@@ -156,6 +157,17 @@ class TestASlowTask:
         lab.open_gate()
         first, second, third = (lab.expect('where')[0] for _ in range(3))
         assert first == second != third
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+    def test_is_on_record_as_begun_even_where_none_waits_behind_it(self, lab, queue, conn, worker):
+        put(queue, task('run'), task('run'), task('hold'))
+        program = lab.start_worker(worker())
+        lab.expect('ran')
+        lab.expect('ran')
+        lab.expect('holds')
+        wait_until(lambda: [not holder.startswith(b'?') for holder in conn.hvals('default_leases')] == [True])
+        lab.open_gate()
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
 

@@ -43,10 +43,10 @@ class TestAPage:
     def test_shows_the_monitor_when_a_task_began_and_what_was_used_before(self, page):
         slot = page.slots[1]
         slot.tokens = TOKENS
-        beginning = Beginning(17.5, 0.125, 0.0625, 38_000_000.0)
+        beginning = Beginning(1_700_000_000.25, 17.5, 0.125, 0.0625, 38_000_000.0)
 
         def note():
-            page.note_used(*beginning[1:])
+            page.note_used(1_699_999_982.75, *beginning[2:])
             slot.began = beginning.moment
             slot.step = Step.BEGUN
 

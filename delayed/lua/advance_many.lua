@@ -33,13 +33,13 @@ if redis.call('hdel', leases, '', unpack(ended)) < #done then -- needs no room, 
     end
 end
 
-local taken, seen, ran_out, some_were_lost = {}, {}, false, redis.call('hlen', losses) > 0
+local taken, seen, ran_out, some_were_lost = {}, {}, false, redis.call('exists', losses) == 1
 local most, bytes_left = math.min(tonumber(ARGV[6]), redis.call('llen', notifications)), tonumber(ARGV[7])
 while #taken < most and not ran_out do
     local found = redis.call('lrange', waiting, #taken, math.min(#taken + 3, most - 1)) -- few, for they may be large
     for _, payload in ipairs(found) do
         bytes_left = bytes_left - #payload
-        local alone = some_were_lost and redis.call('hexists', losses, payload) == 1
+        local alone = some_were_lost and redis.call('hget', losses, payload)
         if seen[payload] or (#taken > 0 and (alone or bytes_left < 0)) then
             most = #taken
             break

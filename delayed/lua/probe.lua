@@ -15,7 +15,8 @@ end
 local needed = {
     {'blpop', 2, '1'}, {'llen', 1}, {'llen', 2}, {'lindex', 1, '0'}, {'lrange', 1, '0', '0'},
     {'lpop', 1}, {'lpop', 2}, {'lpush', 1, ''},
-    {'rpush', 1, ''}, {'lpush', 2, ''}, {'rpush', 2, ''}, {'lrem', 1, '1', ''}, {'ltrim', 2, '0', '0'}, {'del', 2},
+    {'rpush', 1, ''}, {'lpush', 2, ''}, {'rpush', 2, ''}, {'lrem', 1, '1', ''}, {'ltrim', 1, '0', '0'}, {'ltrim', 2, '0', '0'},
+    {'del', 2},
     {'zadd', 3, '0', ''}, {'zscore', 3, ''}, {'zrem', 3, ''}, {'zadd', 4, '0', ''}, {'zscore', 4, ''}, {'zrem', 4, ''},
     {'zcount', 4, '0', '0'}, {'zrevrangebyscore', 4, '0', '0'}, {'zrangebyscore', 4, '0', '0'}, {'hset', 5, '', ''},
     {'hget', 5, ''}, {'hdel', 5, ''}, {'hgetall', 5}, {'hscan', 5, '0'}, {'exists', 5},

@@ -49,6 +49,7 @@ class Scene:
         #: Whether the machine stood still for so long that a living worker may have lost a lease.
         self.slow = False
         self._class, self._several = cell.worker, cell.several
+        self._variant = {'prefetch': 1} if cell.singly else {}
         self._directory = tempfile.mkdtemp(dir=lane.directory)
         self._journal = os.path.join(self._directory, 'journal')
         self._output = os.path.join(self._directory, 'output')
@@ -125,7 +126,7 @@ class Scene:
         spec = {
             'worker': worker, 'class': self._class, 'name': 'faults', 'queue': self._queue_options,
             'several': self._several,
-            'options': {**WORKER, 'lease': self._others_lease, **options},
+            'options': {**WORKER, **self._variant, 'lease': self._others_lease, **options},
             'journal': self._journal, 'output': self._output,
             'points': os.path.join(self._directory, 'points'), 'half': half, 'ahead': ahead, 'slow': slow,
             'together': self._together,

@@ -95,8 +95,9 @@ monitor dead: child handed it back                             once   -       - 
 
 
 LEGEND = """
-"It" is the task, "is" where it is when the fault strikes. `ForkedWorker` and `PreforkedWorker` are both tried in each cell,
-with a lease of a second; another worker is there to take what is lost. Frozen is SIGSTOP for longer than the lease, then
+"It" is the task, "is" where it is when the fault strikes. `ForkedWorker` and `PreforkedWorker` are both tried in each cell
+(the latter alone, of course, where a task was sent to its process with others), with a lease of a second; another worker is
+there to take what is lost. Frozen is SIGSTOP for longer than the lease, then
 SIGCONT; cut off, for longer than the lease, too; Redis restarted is SIGKILL and a new start with its append-only file;
 reply lost: Redis carries out the next call and its connection breaks.
 
@@ -117,10 +118,11 @@ class Cell:
     worker: str
     expectation: str
     several: bool = False  # whether the workers have another queue beside, which is empty
+    singly: bool = False  # whether they take one task at a time, by `prefetch`
 
     def __str__(self):
-        return '%s%s: %s, %s' % (self.worker[:-len('Worker')].lower(), ' with several queues' if self.several else '',
-                                 self.step.name, self.fault.name)
+        variant = ' with several queues' if self.several else ', prefetch=1' if self.singly else ''
+        return '%s%s: %s, %s' % (self.worker[:-len('Worker')].lower(), variant, self.step.name, self.fault.name)
 
 
 def rows():

@@ -22,6 +22,9 @@ CELLS = cells()
 #: Of several queues none is waited for alone; and the empty one is swept first, at which these steps would be held.
 SEVERAL = [dataclasses.replace(cell, several=True) for cell in CELLS
            if not cell.step.together and not cell.step.batch and not cell.step.name.startswith('lost before')]
+#: By another engine than by default.
+SINGLY = [dataclasses.replace(cell, singly=True) for cell in CELLS
+          if cell.worker == 'PreforkedWorker' and not cell.step.batch]
 
 
 @pytest.fixture(scope='module')
@@ -48,8 +51,8 @@ if sys.platform == 'linux':  # states of processes are read from /proc
     def test_holds_at(crew, cell):
         check(crew, cell)
 
-    @pytest.mark.parametrize('cell', SEVERAL[5::71], ids=str)
-    def test_holds_with_several_queues_at(crew, cell):
+    @pytest.mark.parametrize('cell', SEVERAL[5::71] + SINGLY[7::71], ids=str)
+    def test_holds_with_a_variant_at(crew, cell):
         check(crew, cell)
 
     @pytest.mark.long
@@ -59,7 +62,7 @@ if sys.platform == 'linux':  # states of processes are read from /proc
     def pytest_generate_tests(metafunc):
         if 'each_cell' in metafunc.fixturenames:  # thousands, which are not even counted where they are not to run
             wanted = metafunc.config.option.markexpr != 'not long'
-            metafunc.parametrize('each_cell', [*CELLS, *SEVERAL[::4]] if wanted else CELLS[:1], ids=str)
+            metafunc.parametrize('each_cell', [*CELLS, *SEVERAL[::4], *SINGLY[::4]] if wanted else CELLS[:1], ids=str)
 
 
 class TestTheTable:

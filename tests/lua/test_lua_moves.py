@@ -382,13 +382,18 @@ class TestAdvanceMany:
 
     def test_releases_all_and_takes_as_many_as_asked_for(self, bench):
         bench.give(waiting=[C, D, A + b'1'], notifications=3, enqueued={A: 5, B: 6, C: 7, A + b'1': 8},
-                   dequeued={A: 1000, B: 2000}, leases={'1000.000': 'h', '2000.000': 'h'}, losses={A: '1', C: '2'})
+                   dequeued={A: 1000, B: 2000}, leases={'1000.000': 'h', '2000.000': 'h'}, losses={A: '1', A + b'1': '2'})
         digits, taken, tokens = self.run(bench, A, '1000', B, '1500 2000', most=2)
         assert (digits, taken) == (b'11', [C, D])
         assert bench.holds() == {
             'waiting': [A + b'1'], 'notifications': 1, 'enqueued': {C: 7, D: 610_000, A + b'1': 8},
             'dequeued': {C: float(tokens[0]), D: float(tokens[1])}, 'leases': dict.fromkeys(tokens, b'h'),
-            'losses': {C: b'2'}}
+            'losses': {A + b'1': b'2'}}
+
+    def test_takes_alone_what_was_lost_before(self, bench):
+        bench.give(waiting=[A, B, C, D], notifications=4, losses={A: '1', C: '2'})
+        assert [self.run(bench)[1] for _ in range(5)] == [[A], [B], [C], [D], []]
+        assert 'notifications' not in bench.holds()
 
     def test_gives_each_a_token_of_its_own(self, bench):
         payloads = [b'%d' % number for number in range(100)]
