@@ -382,7 +382,8 @@ class TestAdvanceMany:
 
     def test_releases_all_and_takes_as_many_as_asked_for(self, bench):
         bench.give(waiting=[C, D, A + b'1'], notifications=3, enqueued={A: 5, B: 6, C: 7, A + b'1': 8},
-                   dequeued={A: 1000, B: 2000}, leases={'1000.000': 'h', '2000.000': 'h'}, losses={A: '1', A + b'1': '2'})
+                   dequeued={A: 1000, B: 2000}, leases={'1000.000': 'h', '2000.000': 'h'},
+                   losses={A: '1', A + b'1': '2'})
         digits, taken, tokens = self.run(bench, A, '1000', B, '1500 2000', most=2)
         assert (digits, taken) == (b'11', [C, D])
         assert bench.holds() == {
