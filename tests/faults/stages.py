@@ -99,16 +99,20 @@ def tells_its_end(scene, step):
     _run_far(scene, 'VWXTFGH', monitor('before payload', 'F'), step, 'nowhere')
 
 
+#: At a sweep it would find that some have ended, and tell the end of each by itself.
+IN_BATCH = {'ahead': 'batch', 'slow': 60, 'sweep_interval': 60}
+
+
 def is_in_a_batch(scene, step):
     """A runs W, T and F, which were sent at once."""
     _enqueue(scene, 'VWTFGHI')
-    _start(scene, ahead='batch', slow=60)
+    _start(scene, **IN_BATCH)
 
 
 def ended_with_a_batch(scene, step):
     """The same, and A is about to tell their ends."""
     _enqueue(scene, 'VWTFGHI')
-    _stop_by(scene, monitor('before advance'), ahead='batch', slow=60)
+    _stop_by(scene, monitor('before advance'), **IN_BATCH)
 
 
 def is_behind_a_slow_one(scene, step):
@@ -197,7 +201,7 @@ def dies_with_a_batch(scene, step):
     for name in 'VWTF':
         scene.enqueue(name, timeout=scene.timeout)
     scene.hold(before)
-    _start(scene, ahead='batch', slow=60)
+    _start(scene, **IN_BATCH)
     scene.await_hold(before)
     scene.hold(step.at)
     scene.signal(scene.workers['A'].pid, signal.SIGKILL)
