@@ -74,6 +74,11 @@ class TestAVerdict:
     def test_counts_the_time_for_which_a_child_was_frozen_whose_monitor_was_dead(self, verdict_on):
         assert not verdict_on(begin(1), *freeze(1, 9, FIRST), kill(2, MONITOR), begin(4.5, SECOND, 2), end(5)).problems
 
+    def test_lets_a_worker_that_was_frozen_begin_a_task_right_before_who_took_it_meanwhile(self, verdict_on):
+        for since, problems in (3.8, 1), (1, 0):
+            found = verdict_on(*freeze(since, 4, MONITOR), begin(4.1), begin(4.2, SECOND, 2), end(5))
+            assert len(found.problems) == problems
+
     def test_asks_for_the_reason_of_a_failure_too(self, verdict_on):
         failed = 3, 'failed', {'key': 'a', 'monitor': MONITOR, 'signal': 9, 'error': None}
         assert verdict_on(begin(1), failed).problems

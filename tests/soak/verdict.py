@@ -123,7 +123,7 @@ class _Court:
             self._stalls.append((event['since'], at))
 
     def _explain(self, first: Run, second: Run) -> None:
-        reason = self._reason(first, first.at, second.at) or self._late(second)
+        reason = self._reason(first, first.at, second.at) or self._late(second) or self._late(first)
         if reason is None:
             self._verdict.problems.append('%s began again without a reason: %s, then %s' % (first.key, first, second))
             reason = 'NO REASON'
@@ -148,7 +148,8 @@ class _Court:
         return None
 
     def _late(self, run: Run) -> Optional[str]:
-        """A worker that was frozen when it had just taken a task begins it late, after somebody else."""
+        """A worker that was frozen when it had just taken a task begins it late: after somebody else, or at once before
+        whoever took it meanwhile."""
         reason = self._reason(run, run.at - DEFAULT_TIMEOUT, run.at)
         return reason and '%s, just before it began' % reason
 
