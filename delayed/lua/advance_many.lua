@@ -13,7 +13,8 @@
 -- a microsecond apart, or they would not be unique.
 -- A crash before leaves the first tasks to be swept; one after leaves the last to be swept or reclaimed.
 local waiting, notifications, enqueued, dequeued, leases, losses = unpack(KEYS)
-check_types(waiting, notifications, enqueued, leases, losses)
+check_types(waiting, false, enqueued, leases, losses)
+local notified = redis.call('llen', notifications) -- which is its check
 
 local released, done, ended, scores = {}, {}, {}, {}
 for index = 8, #ARGV, 2 do
@@ -25,6 +26,7 @@ for index = 8, #ARGV, 2 do
     else -- seldom: it was lost meanwhile
         released[#released + 1] = release(
             waiting, notifications, enqueued, dequeued, leases, losses, payload, tokens)
+        notified = redis.call('llen', notifications)
     end
 end
 if redis.call('hdel', leases, '', unpack(ended)) < #done then -- needs no room, see common.lua
@@ -34,7 +36,7 @@ if redis.call('hdel', leases, '', unpack(ended)) < #done then -- needs no room, 
 end
 
 local taken, seen, ran_out, some_were_lost = {}, {}, false, redis.call('exists', losses) == 1
-local most, bytes_left = math.min(tonumber(ARGV[6]), redis.call('llen', notifications)), tonumber(ARGV[7])
+local most, bytes_left = math.min(tonumber(ARGV[6]), notified), tonumber(ARGV[7])
 while #taken < most and not ran_out do
     local found = redis.call('lrange', waiting, #taken, math.min(#taken + 3, most - 1)) -- few, for they may be large
     for _, payload in ipairs(found) do
