@@ -100,7 +100,7 @@ class BatchMonitor(Monitor):
     def _hand_back(self, child: Child, tasks: Iterable[Sent]) -> None:
         """In this order, each in front of the one before."""
         for sent in tasks:
-            child.take_back(1)
+            child.take_back()
             self._books.ended(Done(sent.lease, Verdict.HAND_BACK, '', child, sent.slot), SLOW)
 
     def _watch_batch(self, child: Child, batch: Batch) -> None:

@@ -90,17 +90,16 @@ class Reader:
         """The whole messages among what was read. Raises `ValueError` if the first claims to be too long."""
         received, start, most = self._received, 0, self._most
         found: List[bytes] = []
-        head, length_at = _LENGTH.size, _LENGTH.unpack_from
-        last = len(received) - head
+        head, length_at, there = _LENGTH.size, _LENGTH.unpack_from, len(received)
         with memoryview(received) as view:
-            while start <= last:
+            while start + head <= there:
                 size, = length_at(view, start)
                 if most is not None and head + size > most:
                     if found:
                         break
                     raise ValueError('a message of %d bytes' % (head + size))
                 end = start + head + size
-                if end > last + head:
+                if end > there:
                     break
                 found.append(bytes(view[start + head:end]))
                 start = end

@@ -97,9 +97,9 @@ class Child:
         self._sent += count
         return [*slots[first:first + count], *slots[:max(0, first + count - len(slots))]]
 
-    def take_back(self, count: int) -> None:
-        """So many of its tasks go back that it has not begun and never will."""
-        self._returned += count
+    def take_back(self) -> None:
+        """One of its tasks goes back that it has not begun and never will."""
+        self._returned += 1
 
     @property
     def sent(self) -> int:

@@ -84,9 +84,10 @@ class BatchBooks(Books):
         """It begins with one at a time, so that a task that takes its machine down is alone when it comes back, and
         its loss counts."""
         pace = self._pace
+        worth = int(_WORTH / max(pace.seconds, 1e-6)) if pace.brisk else 1
         if pace.brisk:
-            worth, self._limit = int(_WORTH / max(pace.seconds, 1e-6)), self._limit + 1
-        else:
-            worth, self._limit = 1, 1 if pace.backlog else self._limit
+            self._limit += 1
+        elif pace.backlog:
+            self._limit = 1
         self._size = max(1, min(worth, self._size * 2, int(min(self._limit, self._most()))))
         return self._size

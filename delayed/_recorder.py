@@ -70,7 +70,8 @@ class Recorder:
         if now - self._read_at > _FRESH:  # each time would be a twentieth of what an empty task costs
             if time.process_time() - self._spent > _IDLE:
                 self._read(now)
-            self._read_at, self._epoch, self._is_noted = now, time.time() - now, False
+            else:
+                self._read_at, self._epoch, self._is_noted = now, time.time() - now, False
         if not self._is_noted:
             self._page.note_used(self._epoch, *self._used)
             self._is_noted = True

@@ -55,7 +55,7 @@ class Trust:
         if self._allow is not None or self._loads is not pickle.loads:
             try:
                 self._admit(task, pickled)
-                self._read_plain(pickled, pickled)
+                self._unpickle(pickled, pickled)
             except UnreadablePayload as error:
                 raise InvalidArgument('%r must not be enqueued here: %s' % (task, error)) from error
         if self._stamp:
@@ -75,7 +75,7 @@ class Trust:
         if self._loads is pickle.loads:
             task = Task.unpickle(payload, pickled, pickle.loads)
         else:
-            task = self._read_plain(payload, pickled)
+            task = self._unpickle(payload, pickled)
         if self._allow is not None:
             self._admit(task, payload)
         return task
@@ -88,7 +88,7 @@ class Trust:
             raise Refused('%s is not defined in %s: allow must name it in full'
                           % (task.func_name, task.module_name), task.data or b'')
 
-    def _read_plain(self, payload: bytes, pickled: bytes) -> Task:
+    def _unpickle(self, payload: bytes, pickled: bytes) -> Task:
         def loads(data: bytes) -> Any:
             try:
                 return self._loads(data)

@@ -326,7 +326,6 @@ class TestDeath:
         holders = {payload: conn.hget('default_leases', b'%.3f' % score) for payload, score in dequeued}
         assert [Task.deserialize(payload).id for payload, holder in holders.items() if holder[:1] != b'?'] == [2]
 
-
     def test_has_those_that_were_lost_run_alone(self, queue, conn):
         """Of several, only the first would be counted as lost, were the machine to go down again."""
         payloads = [queue.enqueue(task('run')).data for _ in range(6)]
