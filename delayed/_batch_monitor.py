@@ -49,7 +49,11 @@ class BatchMonitor(Monitor):
         return self._batch_books
 
     def _attempt(self, lease: Lease) -> None:
-        leases = [lease, *self._batch_books.rest()]
+        rest = self._batch_books.rest()
+        if not rest and not lease.ahead:  # it has begun, as far as Redis knows
+            super()._attempt(lease)
+            return
+        leases = [lease, *rest]
         try:
             child = self._children.ready()
         except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from typing import Any, List, Optional
+from typing import Any, Deque, List, Optional
 
 from ._limits import Limiter
 from ._orphan import Job
@@ -35,7 +35,6 @@ class BatchRunner(Runner):
         self._pid, self._limiter = os.getpid(), limiter
         job, begun = self._next(), 0
         while job is not None:
-            self._orphan.forget_settled(self._jobs)
             self._jobs.append(job)
             now = time.monotonic()
             if job.slot.begin(job.number, now) and not self._orphan.alone:
@@ -54,22 +53,25 @@ class BatchRunner(Runner):
 
     def _next(self) -> Optional[Job]:
         """`None`: the task pipe has ended."""
-        while True:
-            try:
-                return self._waiting.popleft()
-            except IndexError:  # it is empty, or an orphan's thread took the last
-                if not self._flush() or not self._read():
-                    return None
+        try:
+            return self._waiting.popleft()
+        except IndexError:  # it is empty, or an orphan's thread took the last
+            return self._read() if self._flush() else None
 
-    def _read(self) -> bool:
-        """Blocks until there is a message, and takes all that have come."""
+    def _read(self) -> Optional[Job]:
+        """Blocks until there is a message, and takes all that have come. Returns the first."""
+        forget_settled(self._jobs)
         self._recorder.rest()
-        payloads = self._reader.receive_all()
-        for payload in payloads:
+        first = None
+        for payload in self._reader.receive_all():
             slot = next(self._slots)
             slot.step = Step.RECEIVED
-            self._waiting.append(Job(payload, slot, next(self._numbers)))
-        return bool(payloads)
+            job = Job(payload, slot, next(self._numbers))
+            if first is None:
+                first = job
+            else:
+                self._waiting.append(job)
+        return first
 
     def _flush(self) -> bool:
         return not self._answers or self._report(b'')
@@ -81,3 +83,9 @@ class BatchRunner(Runner):
         if len(answers) == 1:
             return super()._report(answers[0])
         return self._tell(self._writer.send_all, answers)
+
+
+def forget_settled(jobs: Deque[Job]) -> None:
+    """Of those whose end Redis knows: their payloads may be large."""
+    while jobs and jobs[0].slot.settled:
+        jobs.popleft()

@@ -126,7 +126,14 @@ class Reader:
 
     def receive_all(self) -> List[bytes]:
         """The same for all that have come; none at the end of the pipe."""
-        messages = self.messages()
-        while not messages and self.fill():
+        messages = self.messages() if self._received else []
+        while not messages:
+            data = os.read(self.fd, constants.BUF_SIZE)
+            if not self._received and len(data) >= _LENGTH.size:  # mostly it is one, and whole
+                if len(data) - _LENGTH.size == _LENGTH.unpack_from(data)[0]:
+                    return [data[_LENGTH.size:]]
+            elif not data:
+                break
+            self._received += data
             messages = self.messages()
         return messages

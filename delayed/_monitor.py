@@ -233,13 +233,14 @@ class Monitor:
         report = None
         try:
             for message in child.reader.messages():
-                if message[:1] != _runner.ENDED:
+                kind = message[:1]
+                if kind == _runner.TIMEOUT:
                     _runner.TIMEOUT_SECONDS.unpack(message[1:])
                     self._allow_own_timeout(slot, attempt)
-                elif slot.step is _ENDED:
+                elif kind == _runner.ENDED and slot.step is _ENDED:
                     report = message[1:].decode('utf-8', 'replace')
                 else:  # of this task or one before; the page has the truth
-                    logger.error('a task of child %d wrote an end into our pipe that is none', child.pid)
+                    logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
         except (ValueError, struct.error) as error:
             self._end_scribbler(child, error)
             return None

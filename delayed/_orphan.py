@@ -109,12 +109,6 @@ class Orphan:
         if self._alarm:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    @staticmethod
-    def forget_settled(jobs: Deque[Job]) -> None:
-        """Of those whose end Redis knows: their payloads may be large."""
-        while jobs and jobs[0].slot.settled:
-            jobs.popleft()
-
     def settle(self, jobs: Iterable[Job]) -> None:
         """Tells Redis of tasks that have ended, and hands back those that were skipped, where the monitor could not;
         tries for a minute."""

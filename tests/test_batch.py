@@ -6,8 +6,9 @@ import pytest
 
 from delayed._attempt import Attempt, State
 from delayed._batch import Batch, Sent
+from delayed._batch_runner import forget_settled
 from delayed._lease import Lease
-from delayed._orphan import Job, Orphan
+from delayed._orphan import Job
 from delayed._page import Outcome, Page, Step
 
 
@@ -135,11 +136,11 @@ class TestTheAttempt:
 
 def test_a_child_keeps_no_payload_whose_end_redis_knows(page):
     jobs = deque(Job(b'', slot) for slot in page.slots)
-    Orphan.forget_settled(jobs)
+    forget_settled(jobs)
     assert len(jobs) == 4
     for slot in (page.slots[0], page.slots[1], page.slots[3]):
         slot.settled = True
-    Orphan.forget_settled(jobs)
+    forget_settled(jobs)
     assert [job.slot for job in jobs] == [*page.slots[2:]]
 
 
