@@ -61,6 +61,9 @@ class Arena:
     def clear(self) -> None:
         """Forgets all tasks, and reports of the last contestant."""
         self.redis.flushall()
+        self.forget_reports()
+
+    def forget_reports(self) -> None:
         while select.select([self._reports], [], [], 0)[0]:
             os.read(self._reports, 1 << 16)
         self._buffer = b''

@@ -17,22 +17,21 @@ class Findings:
         self.results = results
 
     def rows(self, section: str) -> List[Contestant]:
-        rows = PREFORKED if section != 'forked' else FORKED
-        return [row for row in rows if row.name in self.results.get(section, {})]
+        return [row for row in (*PREFORKED, *FORKED) if row.name in self.results.get(section, {})]
 
     def values(self, section: str, row: Contestant, measure: str) -> List[float]:
         """One for each round; `wait_us` is a round's median latency. `late_us` is the 99th percentile of all rounds."""
         if measure == 'wait_us':
             return [median(waits) for waits in self.results[section][row.name]['waits_us']]
         if measure == 'late_us':  # so few of a round's that all rounds count as one
-            waits = self.waits(section, row)
+            waits = self.waits(row)
             return [waits[int(len(waits) * 0.99)]]
         values: List[float] = self.results[section][row.name][measure]
         return values
 
-    def waits(self, section: str, row: Contestant) -> List[float]:
+    def waits(self, row: Contestant) -> List[float]:
         """The latencies of all rounds, in µs, the shortest first."""
-        return sorted(sum(self.results[section][row.name]['waits_us'], []))
+        return sorted(sum(self.results['latency'][row.name]['waits_us'], []))
 
     def median(self, section: str, row: Contestant, measure: str) -> float:
         return median(self.values(section, row, measure))

@@ -116,13 +116,10 @@ class Report:
 
     def _latency(self) -> Table:
         table: Table = [('', 'p50, µs', 'p99, µs', 'p50 to ours', 'tasks in all rounds')]
-        for section in ('preforked', 'forked'):
-            ours = None
-            for row in self._found.rows(section):
-                waits = self._found.waits(section, row)
-                ours = ours or waits[len(waits) // 2]
-                table.append((row.name, _micros(waits[len(waits) // 2]), _micros(waits[int(len(waits) * 0.99)]),
-                              _times(waits[len(waits) // 2] / ours), _count(len(waits))))
+        for row in self._found.rows('latency'):
+            waits = self._found.waits(row)
+            table.append((row.name, _micros(waits[len(waits) // 2]), _micros(waits[int(len(waits) * 0.99)]),
+                          _times(1 / self._found.ratio('latency', row, 'wait_us')), _count(len(waits))))
         return table
 
     def _enqueue(self) -> Table:
@@ -172,7 +169,7 @@ class Report:
                 **dict.fromkeys(('enqueue', 'client_rpush'), self._micros_each('preforked', OURS, 'enqueue_rate')),
                 'commands_pipelined': self._micros_each('preforked', OURS, 'many_rate'),
                 'fork': self._micros_each('forked', OURS_FORKED, 'rate'),
-                'wake': median(self._found.waits('preforked', OURS))}
+                'wake': median(self._found.waits(OURS))}
         table: Table = [('', 'µs', 'our µs a task', 'ours to it')]
         for name, title in _LIMITS.items():
             floor = median(found[name])

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import json
 import pickle
-import random
 import subprocess
 import sys
 import time
@@ -31,13 +30,13 @@ from .contestants import (
     Contestant,
 )
 from .environments import clean_environ
+from .latency import latencies
 from .sides import readings
 
 #: Found by section, then row, then what it is; a list with a value for each round.
 Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
-_PAUSE = (0.01, 0.02)  # seconds before each task of the latency's: the worker waits, and may poll in any rhythm
 _NAP = 0.01  # seconds
 _SLICE = 10_000  # tasks, of which the drain is measured while the rest waits behind them
 
@@ -46,7 +45,8 @@ _SLICE = 10_000  # tasks, of which the drain is measured while the rest waits be
 class Sizes:
     """How much is measured.
 
-    part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round.
+    part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round, which
+    is not one of the others': see latency.py.
     memory: tasks, the same for all rows, for what is asked is how a process grows with them. backlogs: waiting tasks.
     naps: tasks for each worker. limits: calls.
     """
@@ -94,6 +94,8 @@ class Suite:
             self._each('scaling', (OURS, PUBLISHED, HUEY), self._scaling)
             self._watch_others()
             self._each('naps', (OURS, OURS_FORKED, PUBLISHED, PUBLISHED_FORKED), self._naps)
+        self._tell('latency')
+        self._latency()
         self._tell('memory')
         self._each('memory', PREFORKED, self._memory)
 
@@ -118,7 +120,7 @@ class Suite:
                 self.results[section][row][name].append(value)
 
     def _race(self, row: Contestant) -> Fields:
-        """Enqueues, drains, and enqueues one task at a time for an idle worker."""
+        """Enqueues one by one, drains, and enqueues in bulk."""
         arena = self._arena
         with arena.producer(row) as producer:
             found = self._fill(producer, row.enqueued or row.tasks)
@@ -126,11 +128,7 @@ class Suite:
                 arena.clear()
                 self._fill(producer, row.tasks)
             with arena.worker(row) as worker:
-                found.update(self._drain(row, worker), waits_us=[])
-                for _ in range(self._sizes.stamps):
-                    time.sleep(random.uniform(*_PAUSE))
-                    producer.stamp()
-                    found['waits_us'].append(arena.expect('stamp', worker)['ns'] / 1000)
+                found.update(self._drain(row, worker))
             if row.in_bulk:
                 arena.clear()
                 number = self._sizes.of(row.in_bulk)
@@ -242,6 +240,11 @@ class Suite:
             self._arena.expect('end', worker)
             time.sleep(0.3)
             return {'tasks': number, 'idle_bytes': idle, 'after_bytes': worker.pss}
+
+    def _latency(self) -> None:
+        for rows in (PREFORKED, FORKED):
+            for found in latencies(rows, self._sizes.rounds, self._sizes.stamps, self._tell):
+                self._note('latency', {name: {'waits_us': waits} for name, waits in found.items()})
 
     def _limits(self) -> Fields:
         self._arena.clear()
