@@ -49,11 +49,10 @@ class BatchMonitor(Monitor):
         return self._batch_books
 
     def _attempt(self, lease: Lease) -> None:
-        rest = self._batch_books.rest()
-        if not rest and not lease.ahead:  # it has begun, as far as Redis knows
+        if not lease.ahead:  # it came alone
             super()._attempt(lease)
             return
-        leases = [lease, *rest]
+        leases = [lease, *self._batch_books.rest()]
         try:
             child = self._children.ready()
         except OSError as error:
