@@ -60,7 +60,7 @@ class Writer:
 
 
 class Reader:
-    """Receives messages from a descriptor, blocking or not; `most`: how long a message may be, in bytes."""
+    """Receives messages from a descriptor, blocking or not; `most`: how long those of `messages` may be, in bytes."""
 
     def __init__(self, fd: int, most: Optional[int] = None) -> None:
         self.fd = fd

@@ -134,7 +134,7 @@ class TestTheAttempt:
         assert batch.attempt_of(sent[1], self.begin) is not attempt
 
 
-def test_a_child_keeps_no_payload_whose_end_redis_knows(page):
+def test_a_child_forgets_payloads_whose_end_redis_knows(page):
     jobs = deque(Job(b'', slot) for slot in page.slots)
     forget_settled(jobs)
     assert len(jobs) == 4

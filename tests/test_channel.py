@@ -1,5 +1,6 @@
 """Whole messages over a pipe, however little of one it takes at a time."""
 
+import contextlib
 import os
 import struct
 import threading
@@ -137,6 +138,18 @@ class TestReader:
         assert reader.receive_all() == [b'ab', b'ab']
         os.write(pipe[1], b'de')
         assert reader.receive_all() == [b'cde']
+
+    @pytest.mark.parametrize('messages', [[b'alone'], [b''], [b'', b''], [b'two', b'of them']])
+    @pytest.mark.parametrize('first', [1, 3, 4, 6, 100])
+    def test_receives_all_in_whatever_pieces_they_come(self, pipe, messages, first):
+        data = b''.join(LENGTH.pack(len(each)) + each for each in messages)
+        reader, received = Reader(pipe[0]), []
+        for piece in filter(None, (data[:first], data[first:])):
+            os.write(pipe[1], piece)
+            with contextlib.suppress(BlockingIOError):  # what has come is no whole message
+                received += reader.receive_all()
+        assert received == messages
+        assert not reader.holds_part
 
     def test_reads_as_much_at_once_as_buf_size_says_at_that_time(self, pipe, monkeypatch):
         reader = Reader(pipe[0])
