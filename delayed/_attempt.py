@@ -17,8 +17,8 @@ _STACKS_LEAD = 0.05
 
 
 class State(enum.Enum):
-    SENDING = 'sending'  # the payload is on its way through the pipe
-    RUNNING = 'running'  # the child has it
+    SENDING = 'sending'  # the child has not begun it: the payload is on its way through the pipe, or lies there
+    RUNNING = 'running'
     TERMINATING = 'terminating'  # SIGTERM sent
     KILLING = 'killing'  # SIGTERM did not help, SIGKILL sent
 
@@ -64,11 +64,11 @@ class Attempt:
     forked_for = 0.0
 
     def __init__(self, now: float, timeout: float, grace: float) -> None:
-        """timeout: seconds for the task, from its beginning; half of it for sending. grace: seconds after SIGTERM."""
+        """timeout: seconds for the task, from its beginning; half of it to begin. grace: seconds after SIGTERM."""
         self.deadline = now + timeout / 2
         self._timeout = timeout
         self._grace = grace
-        #: When it began: from here on its timeout counts.
+        #: When it began, once that is known: from here on its timeout counts.
         self.began = now
 
     @property
@@ -90,11 +90,11 @@ class Attempt:
         self._asked = True
         return True
 
-    def sent(self, now: float) -> None:
-        """The child has the whole payload, or will read it from the pipe."""
+    def begun(self, moment: float) -> None:
+        """Its child began it at that moment."""
         if self.state is _SENDING:
-            self.state, self.began = _RUNNING, now
-            self.deadline = now + self._timeout
+            self.state, self.began = _RUNNING, moment
+            self.deadline = moment + self._timeout
 
     def allow(self, timeout: float) -> None:
         """The child says that the task has a timeout of its own, in seconds."""
@@ -132,7 +132,7 @@ def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed:
     if cause is Cause.LEASE_LOST:
         return Verdict.DROP
     if cause is Cause.TIMED_OUT:
-        return Verdict.RELEASE  # it had its time, even if its child did not use it
+        return Verdict.RELEASE  # it had its time
     if cause is Cause.NOT_RECEIVED:
         return Verdict.LOSE  # counted: what no child can receive in time must not go round for ever
     if cause is Cause.HANDED_BACK or step not in (Step.BEGUN, Step.READ):

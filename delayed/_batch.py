@@ -55,7 +55,7 @@ class Batch:
         if self.attempt is None or self._attempted != head.number:
             self.attempt, self._attempted = begin(), head.number
         if head.slot.began:
-            self.attempt.sent(head.slot.began)
+            self.attempt.begun(head.slot.began)
         return self.attempt
 
     @property

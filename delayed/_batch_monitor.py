@@ -11,7 +11,7 @@ from typing import Any, Iterable, List, Optional, Tuple
 from . import _runner
 from ._attempt import Attempt, Cause, Verdict
 from ._batch import Batch, Sent
-from ._batch_runner import SKIPPED, BatchRunner
+from ._batch_runner import BatchRunner
 from ._books import SLOW, Books, Done
 from ._child import Child
 from ._describe import describe
@@ -20,6 +20,7 @@ from ._monitor import UNSAID, Monitor
 from ._options import Options
 from ._page import Outcome
 from ._prefetch import BatchBooks, BatchSource
+from ._runner import SKIPPED
 from ._wakeup import milliseconds
 from .logger import logger
 
@@ -141,6 +142,8 @@ class BatchMonitor(Monitor):
                 if kind == _runner.TIMEOUT:
                     _runner.TIMEOUT_SECONDS.unpack(message[1:])
                     self._allow(batch)
+                elif kind not in _runner.ANSWERS:
+                    raise ValueError('%r' % kind)
                 elif not batch.agrees(kind == SKIPPED):
                     logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
                 else:
@@ -178,9 +181,7 @@ class BatchMonitor(Monitor):
         """The child says that its task has a timeout of its own."""
         head = batch.speaker
         if head is not None:
-            attempt = self._attempt_of(batch, head)
-            attempt.sent(time.monotonic())  # if it was not known to have begun
-            self._allow_own_timeout(head.slot, attempt)
+            self._allow_own_timeout(head.slot, self._attempt_of(batch, head))
 
     def _attempt_of(self, batch: Batch, head: Sent) -> Attempt:
         return batch.attempt_of(head, lambda: self._begin(head.lease))

@@ -14,11 +14,7 @@ from typing import Any, Deque, List, Optional
 from ._limits import Limiter
 from ._orphan import Job
 from ._page import Step
-from ._runner import Runner, ending
-
-#: The answer for a task that was not begun: it was revoked, its lease may end, this process is to be replaced, or the
-#: monitor is dead.
-SKIPPED = b'S'
+from ._runner import SKIPPED, Runner, ending
 
 
 class BatchRunner(Runner):
@@ -49,7 +45,7 @@ class BatchRunner(Runner):
             if (job.reason or job.record) and not self._flush():
                 break
             job = self._next()
-        self._orphan.settle(self._jobs)
+        self._orphan.settle([*self._jobs, *self._orphan.take_waiting()])
 
     def _next(self) -> Optional[Job]:
         """`None`: the task pipe has ended."""

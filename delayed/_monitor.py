@@ -133,7 +133,7 @@ class Monitor:
         slot.prepare(lease.tokens, lease.queue)
         attempt = self._begin(lease)
         try:
-            self._send(child, attempt, lease.payload)
+            self._send(child, lease.payload)
             attempt.forked_for = self._children.fork_ahead(self._books.brisk)
             self._books.take_ahead(lease)
             report = self._watch(child, slot, lease, attempt)
@@ -190,10 +190,11 @@ class Monitor:
             if report is not None:
                 return report
             if child.writer.pending:
-                self._send(child, attempt)
+                self._send(child)
                 if not child.writer.pending:
                     poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
             now = time.monotonic()
+            self._note_beginning(slot, attempt)
             self._keep(slot, lease, attempt, now)
             self._signal_in_time(child, lease, attempt, now)
 
@@ -239,8 +240,11 @@ class Monitor:
                     self._allow_own_timeout(slot, attempt)
                 elif kind == _runner.ENDED and slot.step is _ENDED:
                     report = message[1:].decode('utf-8', 'replace')
-                else:  # of this task or one before; the page has the truth
+                elif kind in _runner.ANSWERS and slot.step is not Step.RECEIVED:
+                    # of this task or one before; the page has the truth
                     logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
+                else:
+                    raise ValueError('%r' % kind)
         except (ValueError, struct.error) as error:
             self._end_scribbler(child, error)
             return None
@@ -257,8 +261,14 @@ class Monitor:
             self._children.bury(child)
 
     @staticmethod
-    def _allow_own_timeout(slot: Slot, attempt: Attempt) -> None:
+    def _note_beginning(slot: Slot, attempt: Attempt) -> None:
+        began = slot.began
+        if began:
+            attempt.begun(began)
+
+    def _allow_own_timeout(self, slot: Slot, attempt: Attempt) -> None:
         """The page has it: what comes through the pipe may be from anybody."""
+        self._note_beginning(slot, attempt)
         seconds = slot.timeout
         if seconds >= 0:
             attempt.allow(seconds)
@@ -280,7 +290,8 @@ class Monitor:
         except KeyError:
             pass  # unregistered before
 
-    def _send(self, child: Child, attempt: Attempt, payload: Optional[bytes] = None) -> None:
+    @staticmethod
+    def _send(child: Child, payload: Optional[bytes] = None) -> None:
         """Begins to send the payload, or goes on with it."""
         try:
             if payload is None:
@@ -289,8 +300,6 @@ class Monitor:
                 child.writer.send(payload)
         except BrokenPipeError:
             child.writer.drop()  # the child is dead or dying: its exit will be seen
-        if not child.writer.pending:
-            attempt.sent(time.monotonic())
 
     def _keep(self, slot: Slot, lease: Lease, attempt: Attempt, now: float) -> None:
         """Does what is due while the task runs, and ends it if it must not go on."""

@@ -166,7 +166,7 @@ class Orphan:
                                task.id)
             if job.slot.tokens:  # none: a queue class of the user's own, which granted the full lease
                 self._extend_lease(source, job, deadline)
-        self.settle([*before, *self._unbegun()])
+        self.settle([*before, *self.take_waiting()])
         time.sleep(max(0.0, deadline - time.monotonic()))
         if self._running is not running:
             return  # it is through, its handlers too
@@ -179,7 +179,7 @@ class Orphan:
         self.settle([job])
         os.kill(self._pid, signal.SIGKILL)
 
-    def _unbegun(self) -> List[Job]:
+    def take_waiting(self) -> List[Job]:
         """Takes what has not begun of a batch: it goes back at once, for the task that runs may run for long."""
         found: List[Job] = []
         while self.waiting:

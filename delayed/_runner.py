@@ -25,8 +25,10 @@ from .outcome import Kind
 from .outcome import Outcome as Record
 from .task import Task
 
-#: What a message from the child begins with.
-ENDED, TIMEOUT = b'E', b'T'
+#: What a message from the child begins with. Skipped: a task of a batch was not begun, for it was revoked, its lease
+#: may end, this process is to be replaced, or the monitor is dead.
+ENDED, SKIPPED, TIMEOUT = b'E', b'S', b'T'
+ANSWERS = ENDED, SKIPPED  # no more is said of that task
 _LONGEST_REASON = 10_000  # bytes
 #: Between the reason and the record in the message of a task that is set aside. JSON has no such character.
 RECORD = '\x1e'

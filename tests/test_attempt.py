@@ -12,7 +12,7 @@ from delayed._page import Outcome, Step
 
 def running(now=0, timeout=10, grace=5):
     attempt = Attempt(now, timeout, grace)
-    attempt.sent(now)
+    attempt.begun(now)
     return attempt
 
 
@@ -80,7 +80,7 @@ class TestATaskOutOfTime:
 class TestATimeout:
     def test_counts_from_when_the_child_has_the_task(self):
         attempt = Attempt(0, timeout=10, grace=5)
-        attempt.sent(4)
+        attempt.begun(4)
         assert ticks(attempt, 13, 14) == [None, SIGTERM]
 
     def test_of_its_own_counts_from_there_too(self):
@@ -111,7 +111,7 @@ class TestSending:
     def test_that_ends_late_does_not_save_a_child_that_was_killed(self):
         attempt = Attempt(0, timeout=10, grace=5)
         attempt.tick(5)
-        attempt.sent(6)
+        attempt.begun(6)
         assert attempt.state is State.KILLING
 
 

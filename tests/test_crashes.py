@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from delayed.queue import Queue
 from waiting import wait_until
 from workers import children, pass_gate, remains, report, task, told
 
@@ -70,6 +71,22 @@ class TestAChild:
         wait_until(lambda: unfinished(conn) == {b'default_dequeued'})
         os.kill(idle, signal.SIGKILL)
         assert lab.expect('size') == [1_000_000]
+        queue.enqueue(task('stop_worker'))
+        assert program.wait() == 0
+        assert lab.reports() == [['succeeded', 1], ['succeeded', 2], ['succeeded', 3]]
+        assert remains(conn) == set()
+
+    def test_that_never_begins_its_task_has_lost_nothing(self, lab, conn, worker_class):
+        """It is stopped, say, and gets half of the timeout."""
+        queue = Queue('default', conn, default_timeout=1)
+        program = lab.start_worker(told(worker_class, queue))
+        queue.enqueue(task('where'))
+        pid, monitor = lab.expect('where')
+        wait_until(lambda: not remains(conn))
+        idle = next_child(monitor, pid)
+        os.kill(idle, signal.SIGSTOP)
+        queue.enqueue(task('where'))
+        assert lab.expect('where')[0] not in (pid, idle)
         queue.enqueue(task('stop_worker'))
         assert program.wait() == 0
         assert lab.reports() == [['succeeded', 1], ['succeeded', 2], ['succeeded', 3]]

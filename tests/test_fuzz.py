@@ -174,6 +174,27 @@ class TestAResultPipe:
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
 
+    @pytest.mark.parametrize('prefetch', [1, 8])
+    def test_may_say_it_in_a_handler_before_its_child_leaves(self, lab, queue, conn, prefetch):
+        """Which is then sent a task that it does not run."""
+        def handler(done):
+            if done.func_name == 'where':
+                chores.scribble_and_hold(seeds.frame(b'E'))
+
+        def run():
+            chores.spare()
+            PreforkedWorker(queue, success_handler=handler, prefetch=prefetch, max_rss=1).run()
+
+        program = lab.start(run)
+        queue.enqueue(task('where'))
+        lab.expect('where')
+        lab.expect('holds')
+        second = queue.enqueue(task('stop_worker'))
+        wait_until(lambda: conn.zscore('default_dequeued', second.data))
+        lab.open_gate()
+        assert program.wait() == 0
+        assert remains(conn) == set()
+
 
 #: What makes a key of each type.
 TYPES = {
