@@ -13,7 +13,8 @@ from .report import Report
 from .suite import QUICK, Sizes, Suite, tell
 
 _KEPT = CHECKOUT / '.cache' / 'benchmarks' / 'results.json'
-_PAGE, _PLOT = CHECKOUT / 'docs' / 'performance.md', CHECKOUT / 'docs' / 'performance.svg'
+_PAGE = CHECKOUT / 'docs' / 'performance.md'
+_PLOT, _GROWTH = (_PAGE.with_name(name) for name in ('performance.svg', 'performance-growth.svg'))
 
 
 def main() -> int:
@@ -35,7 +36,7 @@ def main() -> int:
         _KEPT.write_text(json.dumps(kept))
     report = Report(json.loads(_KEPT.read_text()))
     if args.write:
-        report.write(_PAGE, _PLOT)
+        report.write(_PAGE, _PLOT, _GROWTH)
     else:
         print(report.text())
     return 0

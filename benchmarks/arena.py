@@ -151,8 +151,9 @@ class Producer:
 
     def _ask(self, *request: object) -> Any:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + '\n')
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it is dead: there is no answer
+            self._process.stdin.write(json.dumps(request) + '\n')
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> Any:

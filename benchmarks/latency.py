@@ -10,7 +10,8 @@ from typing import Callable, Dict, Iterator, List, Sequence
 from .arena import Arena, Failed
 from .contestants import Contestant
 
-_PAUSE = (0.01, 0.02)  # seconds before each task: the worker waits, and may poll in any rhythm
+#: Seconds before each task, of whichever row.
+_PAUSE = (0.01, 0.02)
 #: After it has begun a worker may look for lost tasks, and take its first for one.
 _SETTLING = 2.0  # seconds
 
@@ -20,13 +21,14 @@ def latencies(rows: Sequence[Contestant], rounds: int, samples: int,
     """Yields for each round so many latencies of each row, in µs.
 
     All rows are idle at the same time, each with a Redis of its own, and take turns, a task each: within seconds a
-    machine becomes slower or faster by more than what the quickest of them differ by.
+    machine becomes slower or faster by more than what the quickest of them differ by. Each therefore waits for the
+    turns of all others, and is disturbed by what they do while they wait: so they should be few.
     """
     with contextlib.ExitStack() as stack:
         idle: Dict[str, _Idle] = {}
         for row in rows:
             with _left_out_if_it_fails(idle, row.name, tell):
-                idle[row.name] = _Idle(row, stack)
+                idle[row.name] = stack.enter_context(_Idle(row))
         time.sleep(_SETTLING)
         for name in list(idle):
             with _left_out_if_it_fails(idle, name, tell):
@@ -46,16 +48,30 @@ def _left_out_if_it_fails(idle: Dict[str, _Idle], name: str, tell: Callable[[str
         yield
     except Failed as error:
         tell('latency of %s: %s' % (name, error))
-        idle.pop(name, None)
+        if name in idle:
+            idle.pop(name).end()
 
 
 class _Idle:
-    """A worker with nothing to do."""
+    """A worker with nothing to do, a producer, and their Redis."""
 
-    def __init__(self, row: Contestant, stack: contextlib.ExitStack) -> None:
-        self._arena = stack.enter_context(Arena())
-        self._producer = stack.enter_context(self._arena.producer(row))
-        self._worker = stack.enter_context(self._arena.worker(row))
+    def __init__(self, row: Contestant) -> None:
+        self._row = row
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> _Idle:
+        with contextlib.ExitStack() as stack:
+            self._arena = stack.enter_context(Arena())
+            self._producer = stack.enter_context(self._arena.producer(self._row))
+            self._worker = stack.enter_context(self._arena.worker(self._row))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self._stack.close()
 
     def latency(self) -> float:
         """From before a task is enqueued until it begins, in µs."""

@@ -1,31 +1,83 @@
-"""Draws bars as SVG, readable on light and dark pages."""
+"""Draws bars and curves as SVG, readable on light and dark pages."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Sequence, Tuple
 
 _WIDTH, _LABELS, _NUMBERS, _ROW, _TOP = 760, 250, 90, 26, 56
 _COLORS = {'at least once': '#2f81c7', 'at most once': '#c78b2f'}
+_LINES = '#2f81c7', '#c78b2f', '#4f9d4f'
+_PANEL_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 300, 40, 40, 48
+
+
+class Panel(NamedTuple):
+    """Curves over the same values. `across`: what those are. lines: label, and what is found at each."""
+
+    title: str
+    across: str
+    values: Sequence[str]
+    lines: Sequence[Tuple[str, Sequence[float]]]
 
 
 def bars(title: str, rows: Sequence[Tuple[str, float, str]]) -> str:
     """`rows`: label, value and kind, which has a color."""
     most = max(value for _, value, _ in rows)
-    lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="%s" '
-        'font-family="sans-serif" font-size="13" fill="#808080">'
-        % (_WIDTH, _TOP + _ROW * len(rows) + 8, escape(title)),
-        '<text x="8" y="20" font-size="15" font-weight="bold">%s</text>' % escape(title)]
+    lines = [_head(title, _TOP + _ROW * len(rows) + 8), _text(8, 20, title, 'font-size="15" font-weight="bold"')]
     x = _LABELS
     for kind, color in _COLORS.items():
-        lines.append('<rect x="%d" y="30" width="12" height="12" fill="%s"/><text x="%d" y="41">%s</text>'
-                     % (x, color, x + 18, escape(kind)))
+        lines.append('<rect x="%d" y="30" width="12" height="12" fill="%s"/>' % (x, color))
+        lines.append(_text(x + 18, 41, kind))
         x += 140
     for index, (label, value, kind) in enumerate(rows):
         y = _TOP + _ROW * index
         width = value / most * (_WIDTH - _LABELS - _NUMBERS)
-        lines.append('<text x="%d" y="%d" text-anchor="end">%s</text>' % (_LABELS - 8, y + 14, escape(label)))
+        lines.append(_text(_LABELS - 8, y + 14, label, 'text-anchor="end"'))
         lines.append('<rect x="%d" y="%d" width="%.1f" height="18" fill="%s"/>' % (_LABELS, y, width, _COLORS[kind]))
-        lines.append('<text x="%.1f" y="%d">%s</text>' % (_LABELS + width + 6, y + 14, format(round(value), ',')))
+        lines.append(_text(_LABELS + width + 6, y + 14, _number(value)))
     return '\n'.join([*lines, '</svg>', ''])
+
+
+def curves(title: str, panels: Sequence[Panel]) -> str:
+    """The panels stand side by side."""
+    lines = [_head(title, _PANEL_HEIGHT)]
+    width = _WIDTH / len(panels)
+    for index, panel in enumerate(panels):
+        lines += _panel(panel, index * width, width)
+    return '\n'.join([*lines, '</svg>', ''])
+
+
+def _panel(panel: Panel, left: float, width: float) -> Iterator[str]:
+    yield _text(left + 8, 20, panel.title, 'font-size="15" font-weight="bold"')
+    floor, ceiling = _PANEL_HEIGHT - _BOTTOM, _TOP + 20 * len(panel.lines)
+    most = max(value for _, found in panel.lines for value in found)
+    step = (width - _LEFT - _RIGHT) / max(1, len(panel.values) - 1)
+    across = [left + _LEFT + step * index for index in range(len(panel.values))]
+    yield '<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#808080"/>' % (across[0], floor, across[-1], floor)
+    for x, value in zip(across, panel.values):
+        yield _text(x, floor + 18, value, 'text-anchor="middle"')
+    yield _text(left + width / 2, floor + 38, panel.across, 'text-anchor="middle"')
+    for index, (label, found) in enumerate(panel.lines):
+        color = _LINES[index % len(_LINES)]
+        yield '<rect x="%.1f" y="%d" width="12" height="12" fill="%s"/>' % (left + 8, 34 + 20 * index, color)
+        yield _text(left + 26, 45 + 20 * index, label)
+        points: List[Tuple[float, float]] = [
+            (x, floor - value / most * (floor - ceiling)) for x, value in zip(across, found)]
+        yield '<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>' % (
+            ' '.join('%.1f,%.1f' % point for point in points), color)
+        for (x, y), value in zip(points, found):
+            yield '<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>' % (x, y, color)
+            yield _text(x, y - 8, _number(value), 'text-anchor="middle" font-size="11"')
+
+
+def _head(title: str, height: int) -> str:
+    return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="%s" '
+            'font-family="sans-serif" font-size="13" fill="#808080">' % (_WIDTH, height, escape(title)))
+
+
+def _text(x: float, y: float, text: str, options: str = '') -> str:
+    return '<text x="%.1f" y="%.1f" %s>%s</text>' % (x, y, options, escape(text))
+
+
+def _number(value: float) -> str:
+    return format(round(value), ',')

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Sequence, Tuple
 from .contestants import BLIND, OURS, OURS_BATCHES, OURS_FORKED, OURS_SINGLY, PREFORKED, SEEING, WINKING, Contestant
 from .findings import Findings, Table, median
 from .goals import goals
-from .plot import bars
+from .plot import Panel, bars, curves
 
 
 def _rate(value: float) -> str:
@@ -41,7 +41,7 @@ class Report:
     def text(self) -> str:
         return '\n\n'.join('### %s\n\n%s' % block for block in self._blocks())
 
-    def write(self, page: Path, plot: Path) -> None:
+    def write(self, page: Path, plot: Path, growth: Path) -> None:
         """Replaces what stands between `<!-- NAME -->` and `<!-- end -->`. Raises `ValueError` if a mark is missing."""
         text = page.read_text('utf-8')
         for name, block in self._blocks():
@@ -54,6 +54,15 @@ class Report:
         plot.write_text(bars('Empty tasks a second, one worker', [
             (row.name, self._found.median('preforked', row, 'rate'), row.guarantee)
             for row in self._found.rows('preforked')]))
+        growth.write_text(curves('Tasks a second, by the number of workers and of waiting tasks', [
+            self._curves('Tasks a second, two cores', 'workers', 'scaling'),
+            self._curves('Tasks a second, one worker', 'tasks that wait', 'backlog')]))
+
+    def _curves(self, title: str, across: str, section: str) -> Panel:
+        found = self._found.results[section]
+        values = list(found[OURS.name])
+        return Panel(title, across, [_count(int(value)) for value in values],
+                     [(name, [median(each[value]) for value in values]) for name, each in found.items()])
 
     def _blocks(self) -> Iterator[Tuple[str, str]]:
         yield 'setting', self._setting()

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from .arena import SIDES, Arena, Failed, Fields, Producer, Worker, environment_of
 from .contestants import (
@@ -197,7 +197,7 @@ class Suite:
                              ('RPUSH', 'bench_noti', *[b'1'] * len(batch)))
 
     def _scaling(self, row: Contestant) -> Fields:
-        number = self._sizes.of(row.tasks // 2)  # it is measured for each number of workers
+        number = self._sizes.of(row.tasks)
         return {str(workers): self._crew(row, workers, number) for workers in self._sizes.workers}
 
     def _naps(self, row: Contestant) -> Fields:
@@ -242,7 +242,8 @@ class Suite:
             return {'tasks': number, 'idle_bytes': idle, 'after_bytes': worker.pss}
 
     def _latency(self) -> None:
-        for rows in (PREFORKED, FORKED):
+        for rows in (*_in_fours(IN_TURN), FORKED):
+            self._watch_others()
             for found in latencies(rows, self._sizes.rounds, self._sizes.stamps, self._tell):
                 self._note('latency', {name: {'waits_us': waits} for name, waits in found.items()})
 
@@ -252,6 +253,11 @@ class Suite:
         environ = clean_environ(PYTHONPATH=str(SIDES), BENCH_SOCKET=self._arena.server.socket_path)
         found: Fields = json.loads(subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE).stdout)
         return found
+
+
+def _in_fours(rows: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
+    for start in range(0, len(rows), 4):
+        yield rows[start:start + 4]
 
 
 def _drained(begin: Fields, end: Fields, number: int) -> Fields:
