@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Iterator, NamedTuple, Sequence, Tuple
 
 _WIDTH, _LABELS, _NUMBERS, _ROW, _TOP = 760, 250, 90, 26, 56
 _COLORS = {'at least once': '#2f81c7', 'at most once': '#c78b2f'}
 _LINES = '#2f81c7', '#c78b2f', '#4f9d4f'
-_PANEL_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 300, 40, 40, 48
+_PANEL_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 380, 40, 40, 48
+_LINE = 26  # between two numbers, one above the other
 
 
 class Panel(NamedTuple):
@@ -57,17 +58,17 @@ def _panel(panel: Panel, left: float, width: float) -> Iterator[str]:
     for x, value in zip(across, panel.values):
         yield _text(x, floor + 18, value, 'text-anchor="middle"')
     yield _text(left + width / 2, floor + 38, panel.across, 'text-anchor="middle"')
+    heights = [[floor - value / most * (floor - ceiling) for value in found] for _, found in panel.lines]
     for index, (label, found) in enumerate(panel.lines):
         color = _LINES[index % len(_LINES)]
         yield '<rect x="%.1f" y="%d" width="12" height="12" fill="%s"/>' % (left + 8, 34 + 20 * index, color)
         yield _text(left + 26, 45 + 20 * index, label)
-        points: List[Tuple[float, float]] = [
-            (x, floor - value / most * (floor - ceiling)) for x, value in zip(across, found)]
         yield '<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>' % (
-            ' '.join('%.1f,%.1f' % point for point in points), color)
-        for (x, y), value in zip(points, found):
+            ' '.join('%.1f,%.1f' % point for point in zip(across, heights[index])), color)
+        for x, y, value, all_heights in zip(across, heights[index], found, zip(*heights)):
             yield '<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>' % (x, y, color)
-            yield _text(x, y - 8, _number(value), 'text-anchor="middle" font-size="11"')
+            below = any(0 < y - other < _LINE for other in all_heights)
+            yield _text(x, y + 14 if below else y - 8, _number(value), 'text-anchor="middle" font-size="11"')
 
 
 def _head(title: str, height: int) -> str:

@@ -30,67 +30,56 @@ def next_child(monitor, last):
 
 
 class TestAChild:
-    def test_killed_while_it_is_idle_is_replaced(self, lab, queue, conn, worker_class):
+    @staticmethod
+    def begin(lab, queue, conn, worker_class):
+        """A worker that has run a task. Returns it, the child that ran the task, and the one that gets the next."""
         program = lab.start_worker(told(worker_class, queue))
         queue.enqueue(task('where'))
         pid, monitor = lab.expect('where')
         wait_until(lambda: not remains(conn))
-        idle = next_child(monitor, pid)
-        os.kill(idle, signal.SIGKILL)
-        queue.enqueue(task('where'))
-        assert lab.expect('where')[0] not in (pid, idle)
+        return program, pid, next_child(monitor, pid)
+
+    @staticmethod
+    def finish(lab, queue, conn, program):
+        """Two tasks have run, each once, and so does a third."""
         queue.enqueue(task('stop_worker'))
         assert program.wait() == 0
         assert lab.reports() == [['succeeded', 1], ['succeeded', 2], ['succeeded', 3]]
         assert remains(conn) == set()
 
-    def test_killed_before_it_began_has_lost_nothing(self, lab, queue, conn, worker_class):
-        program = lab.start_worker(told(worker_class, queue))
+    def test_killed_while_it_is_idle_is_replaced(self, lab, queue, conn, worker_class):
+        program, pid, idle = self.begin(lab, queue, conn, worker_class)
+        os.kill(idle, signal.SIGKILL)
         queue.enqueue(task('where'))
-        pid, monitor = lab.expect('where')
-        wait_until(lambda: not remains(conn))
-        idle = next_child(monitor, pid)
+        assert lab.expect('where')[0] not in (pid, idle)
+        self.finish(lab, queue, conn, program)
+
+    def test_killed_before_it_began_has_lost_nothing(self, lab, queue, conn, worker_class):
+        program, pid, idle = self.begin(lab, queue, conn, worker_class)
         os.kill(idle, signal.SIGSTOP)
         queue.enqueue(task('where'))
         wait_until(lambda: unfinished(conn) == {b'default_dequeued'})
         os.kill(idle, signal.SIGKILL)
         assert lab.expect('where')[0] not in (pid, idle)
-        queue.enqueue(task('stop_worker'))
-        assert program.wait() == 0
-        assert lab.reports() == [['succeeded', 1], ['succeeded', 2], ['succeeded', 3]]
-        assert remains(conn) == set()
+        self.finish(lab, queue, conn, program)
 
     def test_killed_while_it_receives_has_lost_nothing(self, lab, queue, conn, worker_class):
-        program = lab.start_worker(told(worker_class, queue))
-        queue.enqueue(task('where'))
-        pid, monitor = lab.expect('where')
-        wait_until(lambda: not remains(conn))
-        idle = next_child(monitor, pid)
+        program, pid, idle = self.begin(lab, queue, conn, worker_class)
         os.kill(idle, signal.SIGSTOP)
         queue.enqueue(task('size', b'x' * 1_000_000))  # more than the pipe takes
         wait_until(lambda: unfinished(conn) == {b'default_dequeued'})
         os.kill(idle, signal.SIGKILL)
         assert lab.expect('size') == [1_000_000]
-        queue.enqueue(task('stop_worker'))
-        assert program.wait() == 0
-        assert lab.reports() == [['succeeded', 1], ['succeeded', 2], ['succeeded', 3]]
-        assert remains(conn) == set()
+        self.finish(lab, queue, conn, program)
 
     def test_that_never_begins_its_task_has_lost_nothing(self, lab, conn, worker_class):
         """It is stopped, say, and gets half of the timeout."""
         queue = Queue('default', conn, default_timeout=1)
-        program = lab.start_worker(told(worker_class, queue))
-        queue.enqueue(task('where'))
-        pid, monitor = lab.expect('where')
-        wait_until(lambda: not remains(conn))
-        idle = next_child(monitor, pid)
+        program, pid, idle = self.begin(lab, queue, conn, worker_class)
         os.kill(idle, signal.SIGSTOP)
         queue.enqueue(task('where'))
         assert lab.expect('where')[0] not in (pid, idle)
-        queue.enqueue(task('stop_worker'))
-        assert program.wait() == 0
-        assert lab.reports() == [['succeeded', 1], ['succeeded', 2], ['succeeded', 3]]
-        assert remains(conn) == set()
+        self.finish(lab, queue, conn, program)
 
     def test_killed_in_the_middle_has_failed(self, lab, queue, conn, worker_class):
         program = lab.start_worker(told(worker_class, queue))
