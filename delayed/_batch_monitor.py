@@ -64,7 +64,7 @@ class BatchMonitor(Monitor):
             return
         batch = self._prepare(child, leases)
         try:
-            self._send_all(child, [each.payload for each in leases])
+            child.send([each.payload for each in leases])
             self._children.fork_ahead(self._books.brisk)
             self._books.take_ahead(lease)
             self._watch_batch(child, batch)
@@ -85,21 +85,6 @@ class BatchMonitor(Monitor):
             slot.prepare(lease.tokens, lease.queue, lease.due if sent else math.inf)
             sent.append(Sent(lease, slot, number))
         return Batch(child.page, sent)
-
-    def _send_all(self, child: Child, payloads: List[bytes]) -> None:
-        try:
-            child.writer.send_all(payloads)
-        except BrokenPipeError:
-            child.writer.drop()  # the child is dead or dying: its exit will be seen
-
-    @staticmethod
-    def _send_rest(child: Child, poll: select.poll) -> None:
-        try:
-            child.writer.flush()
-        except BrokenPipeError:
-            child.writer.drop()
-        if not child.writer.pending:
-            poll.unregister(child.writer.fd)
 
     def _hand_back(self, child: Child, tasks: Iterable[Sent]) -> None:
         """In this order, each in front of the one before."""
@@ -128,7 +113,7 @@ class BatchMonitor(Monitor):
                 self._end_batch(child, batch, None)
                 return
             if child.writer.pending:
-                self._send_rest(child, poll)
+                child.send_rest(poll)
             self._look_after(child, batch, time.monotonic())
 
     def _hear(self, child: Child, batch: Batch, since: float, poll: Optional[select.poll] = None) -> float:

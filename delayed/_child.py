@@ -97,6 +97,23 @@ class Child:
         self._sent += count
         return [*slots[first:first + count], *slots[:max(0, first + count - len(slots))]]
 
+    def send(self, payloads: Sequence[bytes]) -> None:
+        """Begins to send tasks. If the child is dead or dying its exit will be seen."""
+        try:
+            self.writer.send_all(payloads)
+        except BrokenPipeError:
+            self.writer.drop()
+
+    def send_rest(self, poll: select.poll) -> None:
+        """Goes on with it. `poll` waits no more for the pipe when all is sent: it would report for ever a child that
+        closed its end."""
+        try:
+            self.writer.flush()
+        except BrokenPipeError:
+            self.writer.drop()
+        if not self.writer.pending:
+            poll.unregister(self.writer.fd)
+
     def take_back(self) -> None:
         """One of its tasks goes back that it has not begun and never will."""
         self._returned += 1

@@ -133,7 +133,7 @@ class Monitor:
         slot.prepare(lease.tokens, lease.queue)
         attempt = self._begin(lease)
         try:
-            self._send(child, lease.payload)
+            child.send([lease.payload])
             attempt.forked_for = self._children.fork_ahead(self._books.brisk)
             self._books.take_ahead(lease)
             report = self._watch(child, slot, lease, attempt)
@@ -190,9 +190,7 @@ class Monitor:
             if report is not None:
                 return report
             if child.writer.pending:
-                self._send(child)
-                if not child.writer.pending:
-                    poll.unregister(child.writer.fd)  # it would report a child that closed its end for ever
+                child.send_rest(poll)
             now = time.monotonic()
             self._note_beginning(slot, attempt)
             self._keep(slot, lease, attempt, now)
@@ -289,17 +287,6 @@ class Monitor:
             pass
         except KeyError:
             pass  # unregistered before
-
-    @staticmethod
-    def _send(child: Child, payload: Optional[bytes] = None) -> None:
-        """Begins to send the payload, or goes on with it."""
-        try:
-            if payload is None:
-                child.writer.flush()
-            else:
-                child.writer.send(payload)
-        except BrokenPipeError:
-            child.writer.drop()  # the child is dead or dying: its exit will be seen
 
     def _keep(self, slot: Slot, lease: Lease, attempt: Attempt, now: float) -> None:
         """Does what is due while the task runs, and ends it if it must not go on."""
