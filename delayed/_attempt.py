@@ -10,7 +10,7 @@ from typing import Optional
 
 from ._page import Outcome, Step
 
-#: A task has so long at least, in seconds, until it is known to have less: a child needs time to read what it has.
+#: So long, in seconds, a task has at least to begin, and until it is known to have less: a child needs time to read.
 _READING = 5.0
 #: So long before its time is up, in seconds, a task is asked where it stands, or a tenth of its time if that is less.
 _STACKS_LEAD = 0.05
@@ -39,7 +39,7 @@ class Cause(enum.Enum):
     """Why the monitor ends a child."""
 
     TIMED_OUT = 'timed out'
-    NOT_RECEIVED = 'was not received by its child in time'
+    NOT_BEGUN = 'was not begun by its child in time'
     HANDED_BACK = 'was handed back'
     LEASE_LOST = 'lost its lease'
 
@@ -65,7 +65,7 @@ class Attempt:
 
     def __init__(self, now: float, timeout: float, grace: float) -> None:
         """timeout: seconds for the task, from its beginning; half of it to begin. grace: seconds after SIGTERM."""
-        self.deadline = now + timeout / 2
+        self.deadline = now + max(timeout / 2, _READING)
         self._timeout = timeout
         self._grace = grace
         #: When it began, once that is known: from here on its timeout counts.
@@ -111,7 +111,7 @@ class Attempt:
         if self.state not in ESCALATE or now < self.deadline:
             return None
         if self.cause is None:
-            self.cause = Cause.NOT_RECEIVED if self.state is State.SENDING else Cause.TIMED_OUT
+            self.cause = Cause.NOT_BEGUN if self.state is State.SENDING else Cause.TIMED_OUT
         self.state, signum = ESCALATE[self.state]
         self.deadline = now + self._grace if self.state in ESCALATE else math.inf
         return signum
@@ -131,11 +131,11 @@ def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed:
         return Verdict.SET_ASIDE if outcome in _NO_TASK else _RELEASE
     if cause is Cause.LEASE_LOST:
         return Verdict.DROP
-    if cause is Cause.TIMED_OUT:
-        return Verdict.RELEASE  # it had its time
-    if cause is Cause.NOT_RECEIVED:
-        return Verdict.LOSE  # counted: what no child can receive in time must not go round for ever
-    if cause is Cause.HANDED_BACK or step not in (Step.BEGUN, Step.READ):
+    begun = step in (Step.BEGUN, Step.READ)  # the last word: the monitor may have looked just before
+    if cause is Cause.TIMED_OUT or cause is Cause.NOT_BEGUN:
+        # counted: what no child can begin must not go round for ever
+        return Verdict.RELEASE if begun else Verdict.LOSE
+    if cause is Cause.HANDED_BACK or not begun:
         return Verdict.HAND_BACK
     return Verdict.LOSE if requeue_crashed else Verdict.RELEASE  # its process died of it: it failed
 

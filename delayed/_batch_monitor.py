@@ -191,7 +191,7 @@ class BatchMonitor(Monitor):
             if head.lease.ahead and now >= self._slow_at(head, attempt):
                 head.lease.ahead = False
                 head.lease.retry(now)  # renews it: so Redis learns that it has begun, and its loss would count
-            self._signal_in_time(child, head.lease, attempt, now)
+            self._signal_in_time(child, head.slot, head.lease, attempt, now)
 
     @staticmethod
     def _slow_at(head: Sent, attempt: Attempt) -> float:

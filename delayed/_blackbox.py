@@ -27,8 +27,6 @@ _FAULTS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFP
 #: Those at which `faulthandler` writes the stacks.
 _WITH_STACKS = frozenset((signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL))
 _BY_CAUSE = {
-    Cause.TIMED_OUT: Kind.TIMED_OUT,
-    Cause.NOT_RECEIVED: Kind.NOT_RECEIVED,
     Cause.HANDED_BACK: Kind.HANDED_BACK,
     Cause.LEASE_LOST: Kind.LEASE_LOST,
 }
@@ -79,6 +77,8 @@ def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signu
     """What a task's end is called whose child died by `signum` (`None`: it exited), having come so far."""
     if step is Step.ENDED:
         return _BY_OUTCOME[outcome]
+    if cause is Cause.TIMED_OUT or cause is Cause.NOT_BEGUN:
+        return Kind.NOT_BEGUN if step < Step.BEGUN else Kind.TIMED_OUT
     if cause is not None:
         return _BY_CAUSE[cause]
     if step < Step.BEGUN:

@@ -192,12 +192,11 @@ class Monitor:
             if child.writer.pending:
                 child.send_rest(poll)
             now = time.monotonic()
-            self._note_beginning(slot, attempt)
             self._keep(slot, lease, attempt, now)
-            self._signal_in_time(child, lease, attempt, now)
+            self._signal_in_time(child, slot, lease, attempt, now)
 
-    @staticmethod
-    def _signal_in_time(child: Child, lease: Lease, attempt: Attempt, now: float) -> None:
+    def _signal_in_time(self, child: Child, slot: Slot, lease: Lease, attempt: Attempt, now: float) -> None:
+        self._note_beginning(slot, attempt)
         if attempt.asks(now):
             child.stacks.ask(child.pid)
         signum = attempt.tick(now)
@@ -238,14 +237,13 @@ class Monitor:
                     self._allow_own_timeout(slot, attempt)
                 elif kind == _runner.ENDED and slot.step is _ENDED:
                     report = message[1:].decode('utf-8', 'replace')
-                elif kind in _runner.ANSWERS and slot.step is not Step.RECEIVED:
+                elif kind == _runner.ENDED or kind == _runner.SKIPPED and slot.step is not Step.RECEIVED:
                     # of this task or one before; the page has the truth
                     logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
                 else:
                     raise ValueError('%r' % kind)
         except (ValueError, struct.error) as error:
             self._end_scribbler(child, error)
-            return None
         return report
 
     def _judge(self, slot: Slot, cause: Optional[Cause]) -> Verdict:
@@ -256,6 +254,7 @@ class Monitor:
         """All tasks that it was sent have ended: what else it says would be taken for the next one's."""
         if child.reader.holds_part:
             self._end_scribbler(child, 'more than it should')
+        if child.was_killed_by_us:
             self._children.bury(child)
 
     @staticmethod

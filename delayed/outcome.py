@@ -24,7 +24,7 @@ class Kind(enum.Enum):
     CRASHED = 'crashed'  # by a fault: SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP
     UNREADABLE = 'cannot be read'
     NOT_LOADABLE = 'cannot be loaded'
-    NOT_RECEIVED = 'was not received by its child in time'
+    NOT_BEGUN = 'was not begun by its child in time'
     HANDED_BACK = 'was handed back'  # the worker was to stop at once, or its child died before the task began
     LEASE_LOST = 'lost its lease'
 

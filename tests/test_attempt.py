@@ -78,7 +78,7 @@ class TestATaskOutOfTime:
 
 
 class TestATimeout:
-    def test_counts_from_when_the_child_has_the_task(self):
+    def test_counts_from_its_beginning(self):
         attempt = Attempt(0, timeout=10, grace=5)
         attempt.begun(4)
         assert ticks(attempt, 13, 14) == [None, SIGTERM]
@@ -106,7 +106,7 @@ class TestSending:
     def test_has_half_of_the_timeout_and_ends_with_a_kill(self):
         attempt = Attempt(0, timeout=10, grace=5)
         assert ticks(attempt, 4, 5, 99) == [None, SIGKILL, None]
-        assert attempt.cause is Cause.NOT_RECEIVED
+        assert attempt.cause is Cause.NOT_BEGUN
 
     def test_that_ends_late_does_not_save_a_child_that_was_killed(self):
         attempt = Attempt(0, timeout=10, grace=5)
@@ -153,10 +153,10 @@ VERDICTS = {  # how a task ended -> its steps, outcomes and causes, whether cras
         NOT_BEGUN, [Outcome.NONE], [None, Cause.HANDED_BACK], [True, False], Verdict.HAND_BACK),
     'it was asked back': (
         BEGUN, [Outcome.NONE], [Cause.HANDED_BACK], [True, False], Verdict.HAND_BACK),
-    'its child could not receive it': (
-        NOT_BEGUN, [Outcome.NONE], [Cause.NOT_RECEIVED], [True, False], Verdict.LOSE),
-    'it had its time': (
-        [*NOT_BEGUN, *BEGUN], [Outcome.NONE], [Cause.TIMED_OUT], [True, False], Verdict.RELEASE),
+    'its child did not begin it in time': (
+        NOT_BEGUN, [Outcome.NONE], [Cause.NOT_BEGUN, Cause.TIMED_OUT], [True, False], Verdict.LOSE),
+    'it had its time, or began at the last moment': (
+        BEGUN, [Outcome.NONE], [Cause.TIMED_OUT, Cause.NOT_BEGUN], [True, False], Verdict.RELEASE),
     'it killed its process': (
         BEGUN, [Outcome.NONE], [None], [False], Verdict.RELEASE),
     'it killed its process, and is to run again': (
@@ -181,7 +181,6 @@ class TestWhatBecomesOfATask:
             failed = verdict is Verdict.RELEASE and outcome is not Outcome.FINISHED
             assert keep_failed(verdict, outcome) is (Verdict.SET_ASIDE if failed else verdict)
 
-    def test_is_never_to_be_forgotten_before_it_began_unless_it_had_its_time(self):
+    def test_is_never_to_be_forgotten_before_it_began(self):
         for step, cause, requeue_crashed in itertools.product(NOT_BEGUN, ANY_CAUSE, [True, False]):
-            verdict = judge(step, Outcome.NONE, cause, requeue_crashed)
-            assert verdict is not Verdict.RELEASE or cause is Cause.TIMED_OUT
+            assert judge(step, Outcome.NONE, cause, requeue_crashed) is not Verdict.RELEASE

@@ -320,7 +320,9 @@ class TestTheKind:
         (Step.READ, PageOutcome.NONE, Cause.TIMED_OUT, 9, Kind.TIMED_OUT),
         (Step.READ, PageOutcome.NONE, Cause.HANDED_BACK, 15, Kind.HANDED_BACK),
         (Step.READ, PageOutcome.NONE, Cause.LEASE_LOST, 9, Kind.LEASE_LOST),
-        (Step.IDLE, PageOutcome.NONE, Cause.NOT_RECEIVED, 9, Kind.NOT_RECEIVED),
+        (Step.IDLE, PageOutcome.NONE, Cause.NOT_BEGUN, 9, Kind.NOT_BEGUN),
+        (Step.RECEIVED, PageOutcome.NONE, Cause.TIMED_OUT, 9, Kind.NOT_BEGUN),
+        (Step.BEGUN, PageOutcome.NONE, Cause.NOT_BEGUN, 9, Kind.TIMED_OUT),  # at the last moment
         (Step.RECEIVED, PageOutcome.NONE, None, 9, Kind.HANDED_BACK),
         (Step.BEGUN, PageOutcome.NONE, None, None, Kind.EXITED),
         (Step.READ, PageOutcome.NONE, None, 9, Kind.KILLED),

@@ -72,8 +72,8 @@ class TestAChild:
         assert lab.expect('size') == [1_000_000]
         self.finish(lab, queue, conn, program)
 
-    def test_that_never_begins_its_task_has_lost_nothing(self, lab, conn, worker_class):
-        """It is stopped, say, and gets half of the timeout."""
+    def test_that_never_begins_its_task_leaves_it_to_another(self, lab, conn, worker_class):
+        """It is stopped, say. It gets five seconds, and a loss is counted."""
         queue = Queue('default', conn, default_timeout=1)
         program, pid, idle = self.begin(lab, queue, conn, worker_class)
         os.kill(idle, signal.SIGSTOP)
