@@ -53,7 +53,7 @@ class Sizes:
 
     rounds: int = 5
     part: float = 1.0
-    stamps: int = 120
+    stamps: int = 100
     memory: int = 3000
     backlogs: Sequence[int] = (_SLICE, 100_000, 1_000_000)
     workers: Sequence[int] = (1, 2, 3)
