@@ -22,7 +22,7 @@ class Findings:
     def values(self, section: str, row: Contestant, measure: str) -> List[float]:
         """One for each round; `wait_us` is a round's median latency. `late_us` is the 99th percentile of all rounds."""
         if measure == 'wait_us':
-            return [median(waits) for waits in self.results['latency'][row.name]['waits_us']]
+            return [median(waits) for waits in self.results[section][row.name]['waits_us']]
         if measure == 'late_us':  # so few of a round's that all rounds count as one
             waits = self.waits(row)
             return [waits[int(len(waits) * 0.99)]]

@@ -25,57 +25,43 @@ def latencies(rows: Sequence[Contestant], rounds: int, samples: int,
     turns of all others, and is disturbed by what they do while they wait: so they should be few.
     """
     with contextlib.ExitStack() as stack:
-        idle: Dict[str, _Idle] = {}
+        ends = {row.name: stack.enter_context(contextlib.ExitStack()) for row in rows}
+        idle: Dict[str, Callable[[], float]] = {}
+
+        @contextlib.contextmanager
+        def left_out_if_it_fails(name: str) -> Iterator[None]:
+            try:
+                yield
+            except Failed as error:
+                tell('latency of %s: %s' % (name, error))
+                ends[name].close()
+                idle.pop(name, None)
+
         for row in rows:
-            with _left_out_if_it_fails(idle, row.name, tell):
-                idle[row.name] = stack.enter_context(_Idle(row))
+            with left_out_if_it_fails(row.name):
+                idle[row.name] = ends[row.name].enter_context(_idle(row))
         time.sleep(_SETTLING)
         for name in list(idle):
-            with _left_out_if_it_fails(idle, name, tell):
-                idle[name].latency()  # the first is not like the others
+            with left_out_if_it_fails(name):
+                idle[name]()  # the first is not like the others
         for _ in range(rounds):
             found: Dict[str, List[float]] = {name: [] for name in idle}
             for _ in range(samples):
                 for name in random.sample(list(idle), len(idle)):
-                    with _left_out_if_it_fails(idle, name, tell):
-                        found[name].append(idle[name].latency())
+                    with left_out_if_it_fails(name):
+                        found[name].append(idle[name]())
             yield {name: found[name] for name in idle}
 
 
 @contextlib.contextmanager
-def _left_out_if_it_fails(idle: Dict[str, _Idle], name: str, tell: Callable[[str], None]) -> Iterator[None]:
-    try:
-        yield
-    except Failed as error:
-        tell('latency of %s: %s' % (name, error))
-        if name in idle:
-            idle.pop(name).end()
+def _idle(row: Contestant) -> Iterator[Callable[[], float]]:
+    """A worker with nothing to do, a producer, and their Redis. Yields what measures a latency: from before a task is
+    enqueued until it begins, in µs."""
+    with Arena() as arena, arena.producer(row) as producer, arena.worker(row) as worker:
+        def latency() -> float:
+            arena.forget_reports()
+            time.sleep(random.uniform(*_PAUSE))
+            producer.stamp()
+            return float(arena.expect('stamp', worker)['ns']) / 1000
 
-
-class _Idle:
-    """A worker with nothing to do, a producer, and their Redis."""
-
-    def __init__(self, row: Contestant) -> None:
-        self._row = row
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> _Idle:
-        with contextlib.ExitStack() as stack:
-            self._arena = stack.enter_context(Arena())
-            self._producer = stack.enter_context(self._arena.producer(self._row))
-            self._worker = stack.enter_context(self._arena.worker(self._row))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        self._stack.close()
-
-    def latency(self) -> float:
-        """From before a task is enqueued until it begins, in µs."""
-        self._arena.forget_reports()
-        time.sleep(random.uniform(*_PAUSE))
-        self._producer.stamp()
-        return float(self._arena.expect('stamp', self._worker)['ns']) / 1000
+        yield latency

@@ -24,11 +24,10 @@ class Panel(NamedTuple):
 def bars(title: str, rows: Sequence[Tuple[str, float, str]]) -> str:
     """`rows`: label, value and kind, which has a color."""
     most = max(value for _, value, _ in rows)
-    lines = [_head(title, _TOP + _ROW * len(rows) + 8), _text(8, 20, title, 'font-size="15" font-weight="bold"')]
+    lines = [_head(title, _TOP + _ROW * len(rows) + 8), _title(8, title)]
     x = _LABELS
     for kind, color in _COLORS.items():
-        lines.append('<rect x="%d" y="30" width="12" height="12" fill="%s"/>' % (x, color))
-        lines.append(_text(x + 18, 41, kind))
+        lines.append(_key(x, 30, color, kind))
         x += 140
     for index, (label, value, kind) in enumerate(rows):
         y = _TOP + _ROW * index
@@ -49,7 +48,7 @@ def curves(title: str, panels: Sequence[Panel]) -> str:
 
 
 def _panel(panel: Panel, left: float, width: float) -> Iterator[str]:
-    yield _text(left + 8, 20, panel.title, 'font-size="15" font-weight="bold"')
+    yield _title(left + 8, panel.title)
     floor, ceiling = _PANEL_HEIGHT - _BOTTOM, _TOP + 20 * len(panel.lines)
     most = max(value for _, found in panel.lines for value in found)
     step = (width - _LEFT - _RIGHT) / max(1, len(panel.values) - 1)
@@ -61,8 +60,7 @@ def _panel(panel: Panel, left: float, width: float) -> Iterator[str]:
     heights = [[floor - value / most * (floor - ceiling) for value in found] for _, found in panel.lines]
     for index, (label, found) in enumerate(panel.lines):
         color = _LINES[index % len(_LINES)]
-        yield '<rect x="%.1f" y="%d" width="12" height="12" fill="%s"/>' % (left + 8, 34 + 20 * index, color)
-        yield _text(left + 26, 45 + 20 * index, label)
+        yield _key(left + 8, 34 + 20 * index, color, label)
         yield '<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>' % (
             ' '.join('%.1f,%.1f' % point for point in zip(across, heights[index])), color)
         for x, y, value, all_heights in zip(across, heights[index], found, zip(*heights)):
@@ -74,6 +72,15 @@ def _panel(panel: Panel, left: float, width: float) -> Iterator[str]:
 def _head(title: str, height: int) -> str:
     return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="%s" '
             'font-family="sans-serif" font-size="13" fill="#808080">' % (_WIDTH, height, escape(title)))
+
+
+def _title(x: float, title: str) -> str:
+    return _text(x, 20, title, 'font-size="15" font-weight="bold"')
+
+
+def _key(x: float, y: float, color: str, label: str) -> str:
+    """What a color stands for."""
+    return '<rect x="%.1f" y="%.1f" width="12" height="12" fill="%s"/>%s' % (x, y, color, _text(x + 18, y + 11, label))
 
 
 def _text(x: float, y: float, text: str, options: str = '') -> str:

@@ -127,7 +127,7 @@ class Report:
         table: Table = [('', 'p50, µs', 'p99, µs', 'p50 to ours', 'tasks in all rounds')]
         for row in self._found.rows('latency'):
             waits = self._found.waits(row)
-            table.append((row.name, _micros(waits[len(waits) // 2]), _micros(waits[int(len(waits) * 0.99)]),
+            table.append((row.name, _micros(median(waits)), _micros(self._found.median('latency', row, 'late_us')),
                           _times(1 / self._found.ratio('latency', row, 'wait_us')), _count(len(waits))))
         return table
 

@@ -20,7 +20,6 @@ from ._monitor import UNSAID, Monitor
 from ._options import Options
 from ._page import Outcome
 from ._prefetch import BatchBooks, BatchSource
-from ._runner import SKIPPED
 from ._wakeup import milliseconds
 from .logger import logger
 
@@ -129,11 +128,11 @@ class BatchMonitor(Monitor):
                     self._allow(batch)
                 elif kind not in _runner.ANSWERS:
                     raise ValueError('%r' % kind)
-                elif not batch.agrees(kind == SKIPPED):
+                elif not batch.agrees(kind == _runner.SKIPPED):
                     logger.error('a task of child %d wrote an answer into our pipe that is none', child.pid)
                 else:
                     sent = batch.answer()
-                    if sent is not None and kind == SKIPPED:
+                    if sent is not None and kind == _runner.SKIPPED:
                         skipped.append(sent)
                     elif sent is not None:
                         ended.append((sent, message))

@@ -58,16 +58,14 @@ class BatchRunner(Runner):
         """Blocks until there is a message, and takes all that have come. Returns the first."""
         forget_settled(self._jobs)
         self._recorder.rest()
-        first = None
-        for payload in self._reader.receive_all():
-            slot = next(self._slots)
-            slot.step = Step.RECEIVED
-            job = Job(payload, slot, next(self._numbers))
-            if first is None:
-                first = job
-            else:
-                self._waiting.append(job)
-        return first
+        jobs = [self._job_of(payload) for payload in self._reader.receive_all()]
+        self._waiting.extend(jobs[1:])
+        return jobs[0] if jobs else None
+
+    def _job_of(self, payload: bytes) -> Job:
+        slot = next(self._slots)
+        slot.step = Step.RECEIVED
+        return Job(payload, slot, next(self._numbers))
 
     def _flush(self) -> bool:
         return not self._answers or self._report(b'')
