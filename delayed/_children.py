@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: does not take its task.
 _FRESH = 0.001
 _MANY_SPARES = 8
+#: A spare that was not needed for so long, in seconds, is let go: it has megabytes of its own, and another is forked
+#: within milliseconds.
+_IDLE = 5.0
 
 
 class Children:
@@ -43,6 +46,7 @@ class Children:
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
         self._spares: List[Child] = []
+        self._forked_at = -math.inf  # monotonic seconds: when the spares were
         self._parting: List[Child] = []
         self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
 
@@ -70,13 +74,15 @@ class Children:
             self._spares = self._fork(_MANY_SPARES if brisk and self._max_tasks == 1 else 1)
         except OSError as error:
             logger.warning('cannot fork a spare child yet: %s', error)
-        return time.monotonic() - began
+        self._forked_at = time.monotonic()
+        return self._forked_at - began
 
     def rest(self) -> None:
-        """No task waits, or one runs for long: one spare is enough."""
+        """No task waits, or one runs for long: one spare is enough, and after a while none."""
         if self._lean is not None:
             self._spares += self._lean.rest()
-        while len(self._spares) > 1:
+        is_idle = time.monotonic() - max(self._heard_at, self._forked_at) > _IDLE
+        while len(self._spares) > (0 if is_idle else 1):
             self._let_go(self._spares.pop())
 
     def ended(self, now: float) -> None:

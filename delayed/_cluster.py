@@ -150,12 +150,6 @@ class ClusterCaller(Caller):
         return calling_all([caller.forgetter() for caller in self._callers.values()])
 
 
-def caller(conn: Any) -> Caller:
-    """Returns the best caller that `conn` allows."""
-    plain = getattr(type(conn), 'execute_command', None) is redis.RedisCluster.execute_command
-    return ClusterCaller(conn) if plain else _pooled.caller(conn)
-
-
 def _repetitions(conn: Any) -> int:
     """How often this client repeats a call whose reply was lost."""
     retry: Any = getattr(conn, 'retry', None)

@@ -268,9 +268,3 @@ class HeldCaller(_PackingCaller):
         if found is None:
             return do_nothing
         return lambda: os.close(found.detach())  # to disconnect runs a lot of code
-
-
-def caller(conn: Any) -> Caller:
-    """Returns the fastest caller that `conn` allows."""
-    plain = getattr(type(conn), 'execute_command', None) is redis.Redis.execute_command
-    return PooledCaller(conn) if plain and conn.connection is None else Caller(conn)

@@ -15,8 +15,6 @@ from .logger import logger
 from .queue import Queue
 from .task import Task
 
-_OVERRIDABLE = ('dequeue', 'release', 'requeue')
-
 
 class _MethodFailed(RedisError):
     """A `dequeue` of the user's own failed. It is called again later, as if Redis were away."""
@@ -75,12 +73,3 @@ class QueueSource(Source):
         task = self._queue.read(lease.payload)
         task.tokens = lease.tokens
         return task
-
-
-def overrides(queue: Queue) -> bool:
-    """Whether its class is the user's own and overrides what a worker calls."""
-    return any(getattr(type(queue), name) is not getattr(Queue, name) for name in _OVERRIDABLE)
-
-
-def source_of(queue: Queue, lease: Optional[float], max_losses: int) -> Source:
-    return QueueSource(queue, max_losses) if overrides(queue) else Source(queue, lease, max_losses)

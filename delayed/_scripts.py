@@ -36,8 +36,9 @@ def _linked(source: str) -> str:
 
 
 def _read(name: str) -> str:
+    """Without the lines that are comments: half of all, which each worker and each server would keep."""
     data: bytes = _loader.get_data(os.path.join(os.path.dirname(__file__), 'lua', name + '.lua'))
-    return data.decode()
+    return re.sub('^ *--.*\n', '', data.decode(), flags=re.MULTILINE)
 
 
 ENQUEUE = _load('enqueue', shared=False)

@@ -23,13 +23,12 @@ from .queue import Queue
 SWEEP_LEASE = 15.0
 #: How long a call whose reply was lost may still be carried out by a server that was frozen, in seconds.
 _IN_FLIGHT_SECONDS = 300.0
-
-
 #: A lease, in seconds, of which the wait for a task may take a second: when it was granted is known no better.
 _UNHURRIED_LEASE = 6.0
 _NOTHING: Tuple[bytes, Tuple[bytes, ...]] = b'', ()
 #: What the holder of a task begins with that was taken ahead; see dequeue.lua.
 AHEAD = '?'
+_OVERRIDABLE = ('dequeue', 'release', 'requeue')
 NotifyTokens = Callable[[], None]
 
 
@@ -275,3 +274,8 @@ def _tell(queue_name: str, lost: Lost) -> None:
     who = 'worker %s' % ':'.join(lost.holder.split(':')[:2]) if lost.holder else 'whoever had taken it'
     logger.warning('queue %s: the lease of %s ended, which %s had: %s', queue_name, describe(lost.head), who,
                    'it waits again' if lost.waits else 'it is set aside, for it was lost too often')
+
+
+def overrides(queue: Queue) -> bool:
+    """Whether its class is the user's own and overrides what a worker calls."""
+    return any(getattr(type(queue), name) is not getattr(Queue, name) for name in _OVERRIDABLE)

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ._importable import check_importable
 from .errors import WrongType
-from .sharded import AnyQueue
 from .task import Task, check_timeout
 
 if TYPE_CHECKING:  # `typing` has no ParamSpec before Python 3.10
     from typing import Protocol, TypeVar
 
     from typing_extensions import ParamSpec
+
+    from .sharded import AnyQueue
 
     P = ParamSpec('P')
     R_co = TypeVar('R_co', covariant=True)

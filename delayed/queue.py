@@ -6,7 +6,7 @@ import logging
 from datetime import datetime
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
-from ._cluster import caller
+from ._callers import caller
 from ._enqueueing import Enqueuer
 from ._exposure import warn_if_exposed
 from ._keys import DEQUEUED_SUFFIX as _DEQUEUED_KEY_SUFFIX

@@ -16,7 +16,8 @@ from redis.backoff import AbstractBackoff, NoBackoff
 from redis.retry import Retry
 
 from delayed import _scripts
-from delayed._pooled import HeldCaller, PooledCaller, _kept_of, caller
+from delayed._callers import caller
+from delayed._pooled import HeldCaller, PooledCaller, _kept_of
 from delayed._redis import Unavailable, check_client
 from delayed.embedded import EmbeddedRedis, find_server
 from delayed.errors import InvalidArgument, ServerNotFound, WrongType

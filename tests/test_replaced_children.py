@@ -27,11 +27,23 @@ class TestSpares:
             queue.enqueue(task('siblings'))
         program = lab.start_worker(ForkedWorker(queue))
         assert max(lab.expect('siblings')[0] for _ in range(20)) >= 5
-        wait_until(lambda: len(children(program.pid)) == 1, 'the end of the others')
+        wait_until(lambda: len(children(program.pid)) <= 1, 'the end of the others')
         queue.enqueue(task('where'))
         lab.expect('where')
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
+
+    def test_are_let_go_when_nothing_comes(self, lab, conn, queue):
+        queue.enqueue(task('where'))
+        program = lab.start_worker(ForkedWorker(queue))
+        lab.expect('where')
+        wait_until(lambda: len(children(program.pid)) == 1, 'a spare alone')
+        wait_until(lambda: not children(program.pid), 'the end of the spare')
+        queue.enqueue(task('where'))
+        lab.expect('where')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert remains(conn) == set()
 
     def test_that_die_are_replaced(self, lab, queue):
         queue.enqueue(task('where'))

@@ -17,6 +17,13 @@ class TestEveryScript:
     def test_is_loaded_and_shipped(self):
         assert sorted(script.name for script in _scripts.ALL) == SCRIPTS == sorted(KEYS_OF)
 
+    def test_goes_to_the_server_without_comments_of_whole_lines(self):
+        for script in _scripts.ALL:
+            code = [line for line in (LUA / (script.name + '.lua')).read_text().split('\n')
+                    if not line.startswith('--') and not line.lstrip().startswith('-- ')]
+            assert script.source.endswith('\n'.join(code)), script.name
+            assert not re.search('^ *--', script.source, re.MULTILINE), script.name
+
     @pytest.mark.parametrize('name', SCRIPTS)
     def test_begins_with_its_purpose_keys_arguments_and_result(self, name):
         header = re.match('(-- .*\n)+', (LUA / (name + '.lua')).read_text())[0]
