@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .contestants import FORKED, OURS, OURS_FORKED, PREFORKED, Contestant
 
@@ -21,29 +21,50 @@ class Findings:
 
     def values(self, section: str, row: Contestant, measure: str) -> List[float]:
         """One for each round; `wait_us` is a round's median latency. `late_us` is the 99th percentile of all rounds."""
-        if measure == 'wait_us':
-            return [median(waits) for waits in self.results[section][row.name]['waits_us']]
-        if measure == 'late_us':  # so few of a round's that all rounds count as one
-            waits = self.waits(row)
-            return [waits[int(len(waits) * 0.99)]]
+        if measure in _LATENCIES:
+            return _LATENCIES[measure](self.results['latency'][row.name]['waits_us'])
         values: List[float] = self.results[section][row.name][measure]
         return values
 
+    def base_values(self, section: str, row: Contestant, measure: str,
+                    base: Optional[Contestant] = None) -> List[float]:
+        """What the row's are compared with: those of `base` in the same rounds, or ours; latencies: ours, in the same
+        turns."""
+        if measure in _LATENCIES:
+            return _LATENCIES[measure](self.results['latency'][row.name]['our_waits_us'])
+        return self.values(section, base or (OURS_FORKED if row.forked else OURS), measure)
+
     def waits(self, row: Contestant) -> List[float]:
         """The latencies of all rounds, in µs, the shortest first."""
-        return sorted(sum(self.results['latency'][row.name]['waits_us'], []))
+        return _sorted(self.results['latency'][row.name]['waits_us'])
 
     def median(self, section: str, row: Contestant, measure: str) -> float:
         return median(self.values(section, row, measure))
 
     def ratio(self, section: str, row: Contestant, measure: str, base: Optional[Contestant] = None) -> float:
         """How many times the row's measure is ours, or that of `base`: the median of the rounds' ratios."""
-        base = base or (OURS_FORKED if row.forked else OURS)
-        pairs = zip(self.values(section, base, measure), self.values(section, row, measure))
+        pairs = zip(self.base_values(section, row, measure, base), self.values(section, row, measure))
         return median([ours / theirs for ours, theirs in pairs if theirs])
+
 
 
 def median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _sorted(rounds: List[List[float]]) -> List[float]:
+    return sorted(sum(rounds, []))
+
+
+def _percentile(rounds: List[List[float]], part: float) -> float:
+    waits = _sorted(rounds)
+    return waits[int(len(waits) * part)]
+
+
+#: What is made of the latencies of each round. Those of one round are too few for a 99th percentile.
+_LATENCIES: Dict[str, Callable[[List[List[float]]], List[float]]] = {
+    'wait_us': lambda rounds: [median(waits) for waits in rounds],
+    'late_us': lambda rounds: [_percentile(rounds, 0.99)],
+}

@@ -124,11 +124,14 @@ class Report:
         return table
 
     def _latency(self) -> Table:
-        table: Table = [('', 'p50, µs', 'p99, µs', 'p50 to ours', 'tasks in all rounds')]
-        for row in self._found.rows('latency'):
-            waits = self._found.waits(row)
-            table.append((row.name, _micros(median(waits)), _micros(self._found.median('latency', row, 'late_us')),
-                          _times(1 / self._found.ratio('latency', row, 'wait_us')), _count(len(waits))))
+        """Those of the first row are of all turns; each other row is compared with those that it shared."""
+        found = self._found
+        table: Table = [('', 'p50, µs', 'p99, µs', 'p50 to ours', 'p99 to ours', 'tasks in all rounds')]
+        for row in found.rows('latency'):
+            waits = found.waits(row)
+            table.append((row.name, _micros(median(waits)), _micros(found.median('latency', row, 'late_us')),
+                          *(_times(1 / found.ratio('latency', row, measure)) for measure in ('wait_us', 'late_us')),
+                          _count(len(waits))))
         return table
 
     def _enqueue(self) -> Table:
@@ -147,11 +150,14 @@ class Report:
         return table
 
     def _memory(self) -> Table:
-        table: Table = [('', 'idle, MB', 'afterwards, MB', 'after so many tasks')]
-        for row in self._found.rows('memory'):
-            table.append((row.name, *(_megabytes(self._found.median('memory', row, measure))
-                                      for measure in ('idle_bytes', 'after_bytes')),
-                          _count(self._found.median('memory', row, 'tasks'))))
+        found = self._found
+        table: Table = [('', 'after one task, MB', 'after empty tasks, MB', 'so many',
+                         'after tasks that make objects, MB', 'so many')]
+        for row in found.rows('memory'):
+            table.append((row.name, *(
+                shown(found.median('memory', row, measure)) for shown, measure in (
+                    (_megabytes, 'idle_bytes'), (_megabytes, 'after_bytes'), (_count, 'tasks'),
+                    (_megabytes, 'made_bytes'), (_count, 'made')))))
         return table
 
     def _by_size(self, section: str, rows: Sequence[Contestant], title: str) -> Table:

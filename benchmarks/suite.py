@@ -38,6 +38,7 @@ Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
 _NAP = 0.01  # seconds
+_EMPTY_FORKED = 60  # tasks
 _SLICE = 10_000  # tasks, of which the drain is measured while the rest waits behind them
 
 
@@ -46,15 +47,18 @@ class Sizes:
     """How much is measured.
 
     part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round, which
-    is not one of the others': see latency.py.
-    memory: tasks, the same for all rows, for what is asked is how a process grows with them. backlogs: waiting tasks.
-    naps: tasks for each worker. limits: calls.
+    is not one of the others': see latency.py; half as many where less depends on them.
+    memory, objects: empty tasks and such that make objects, the same for all rows, for what is asked is how a process
+    grows with them. alone: seconds before a forked worker is measured, for ours lets its spare child go after five.
+    backlogs: waiting tasks. naps: tasks for each worker. limits: calls.
     """
 
     rounds: int = 5
     part: float = 1.0
     stamps: int = 100
     memory: int = 3000
+    objects: int = 40
+    alone: float = 7.0
     backlogs: Sequence[int] = (_SLICE, 100_000, 1_000_000)
     workers: Sequence[int] = (1, 2, 3)
     naps: int = 60
@@ -64,8 +68,8 @@ class Sizes:
         return int(number * self.part)
 
 
-QUICK = Sizes(rounds=1, part=0.2, stamps=10, memory=500, backlogs=(_SLICE, 100_000), workers=(1, 2), naps=30,
-              limits=300)
+QUICK = Sizes(rounds=1, part=0.2, stamps=10, memory=500, objects=10, alone=0.3, backlogs=(_SLICE, 100_000),
+              workers=(1, 2), naps=30, limits=300)
 
 
 class Suite:
@@ -97,7 +101,7 @@ class Suite:
         self._tell('latency')
         self._latency()
         self._tell('memory')
-        self._each('memory', PREFORKED, self._memory)
+        self._each('memory', (*PREFORKED, OURS_FORKED, PUBLISHED_FORKED), self._memory)
 
     def _watch_others(self) -> None:
         """Notes how many cores other programs use."""
@@ -227,25 +231,32 @@ class Suite:
             return float(_drained(*self._ends(crew[0]), number + 1)['rate'])
 
     def _memory(self, row: Contestant) -> Fields:
-        """Of an idle worker, before it has run anything but one task, and after many."""
-        number = self._sizes.memory
+        """Of an idle worker that has run a single task, then many empty ones, then some that make objects."""
+        sizes = self._sizes
         with self._arena.producer(row) as producer, self._arena.worker(row) as worker:
-            producer.enqueue('mark', 'begin')
-            self._arena.expect('begin', worker)
-            time.sleep(0.3)
-            idle = worker.pss
-            producer.fill(number)
-            time.sleep(_APART)
-            producer.enqueue('mark', 'end')
-            self._arena.expect('end', worker)
-            time.sleep(0.3)
-            return {'tasks': number, 'idle_bytes': idle, 'after_bytes': worker.pss}
+            def after(label: str) -> int:
+                time.sleep(_APART)
+                producer.enqueue('mark', label)
+                self._arena.expect(label, worker)
+                time.sleep(sizes.alone if row.forked else 0.3)
+                return worker.pss
+
+            found = {'idle_bytes': after('begin')}
+            empty = _EMPTY_FORKED if row.forked else sizes.memory
+            producer.fill(empty)
+            found.update(tasks=empty, after_bytes=after('end'))
+            for _ in range(sizes.objects):
+                producer.enqueue('make')
+            return {**found, 'made': sizes.objects, 'made_bytes': after('end')}
 
     def _latency(self) -> None:
-        for rows in (*_in_fours(IN_TURN), FORKED):
+        for ours, *others in (*_beside_ours(IN_TURN), FORKED):
             self._watch_others()
-            for found in latencies(rows, self._sizes.rounds, self._sizes.stamps, self._tell):
-                self._note('latency', {name: {'waits_us': waits} for name, waits in found.items()})
+            samples = self._sizes.stamps // (1 if HUEY in others else 2)  # the others are slower by far, or our own
+            for found in latencies((ours, *others), self._sizes.rounds, samples, self._tell):
+                if ours.name in found:
+                    self._note('latency', {name: {'waits_us': waits, 'our_waits_us': found[ours.name]}
+                                           for name, waits in found.items()})
 
     def _limits(self) -> Fields:
         self._arena.clear()
@@ -255,9 +266,11 @@ class Suite:
         return found
 
 
-def _in_fours(rows: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
-    for start in range(0, len(rows), 4):
-        yield rows[start:start + 4]
+def _beside_ours(rows: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
+    """Three at a time, with ours in front: what is compared takes turns."""
+    others = [row for row in rows if row != OURS]
+    for start in range(0, len(others), 3):
+        yield OURS, *others[start:start + 3]
 
 
 def _drained(begin: Fields, end: Fields, number: int) -> Fields:

@@ -33,6 +33,11 @@ def stamp(sent_ns):
     report(label='stamp', ns=time.monotonic_ns() - sent_ns)
 
 
+def make():
+    """Makes some thousands of objects, as tasks do that read a page of rows or call somebody's API."""
+    json.loads(json.dumps([{'number': number, 'names': [str(number)]} for number in range(2000)]))
+
+
 def nap(seconds):
     time.sleep(seconds)
 
@@ -54,7 +59,7 @@ def _counts():
     return {'cpu': readings.cpu_seconds(os.getsid(0)), 'redis': readings.redis_counts(SOCKET)}
 
 
-SIMPLE = {function.__name__: function for function in (empty, mark, stamp, nap, gate)}
+SIMPLE = {function.__name__: function for function in (empty, mark, make, stamp, nap, gate)}
 
 
 def in_loop(with_context):
