@@ -20,7 +20,8 @@ class Findings:
         return [row for row in (*PREFORKED, *FORKED) if row.name in self.results.get(section, {})]
 
     def values(self, section: str, row: Contestant, measure: str) -> List[float]:
-        """One for each round; `wait_us` is a round's median latency. `late_us` is the 99th percentile of all rounds."""
+        """One for each round, and of our latencies for each group; `wait_us` is a round's median latency. `late_us` is
+        the 99th percentile of all rounds."""
         if measure in _LATENCIES:
             return _LATENCIES[measure](self.results['latency'][row.name]['waits_us'])
         values: List[float] = self.results[section][row.name][measure]
@@ -45,7 +46,6 @@ class Findings:
         """How many times the row's measure is ours, or that of `base`: the median of the rounds' ratios."""
         pairs = zip(self.base_values(section, row, measure, base), self.values(section, row, measure))
         return median([ours / theirs for ours, theirs in pairs if theirs])
-
 
 
 def median(values: Sequence[float]) -> float:

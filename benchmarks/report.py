@@ -150,14 +150,15 @@ class Report:
         return table
 
     def _memory(self) -> Table:
-        found = self._found
+        found = self._found.results['memory']
         table: Table = [('', 'after one task, MB', 'after empty tasks, MB', 'so many',
-                         'after tasks that make objects, MB', 'so many')]
-        for row in found.rows('memory'):
-            table.append((row.name, *(
-                shown(found.median('memory', row, measure)) for shown, measure in (
-                    (_megabytes, 'idle_bytes'), (_megabytes, 'after_bytes'), (_count, 'tasks'),
-                    (_megabytes, 'made_bytes'), (_count, 'made')))))
+                         'after tasks that make objects, MB', 'so many', 'left alone, MB', 'for so long, s')]
+        shown = {'idle_bytes': _megabytes, 'after_bytes': _megabytes, 'tasks': _count, 'made_bytes': _megabytes,
+                 'made': _count, 'alone_bytes': _megabytes, 'alone': _count}
+        for row in self._found.rows('memory'):
+            values = found[row.name]
+            table.append((row.name, *(show(median(values[measure])) if measure in values else ''
+                                      for measure, show in shown.items())))
         return table
 
     def _by_size(self, section: str, rows: Sequence[Contestant], title: str) -> Table:
@@ -235,5 +236,5 @@ def _machine() -> str:
 
 def _markdown(table: Table) -> str:
     header, *rows = table
-    aligned = ['---:' if cell[:1].isdigit() else '---' for cell in rows[0]]
+    aligned = ['---:' if any(cell[:1].isdigit() for cell in column) else '---' for column in zip(*rows)]
     return '\n'.join('| %s |' % ' | '.join(cells) for cells in (header, aligned, *rows))

@@ -38,7 +38,6 @@ Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
 _NAP = 0.01  # seconds
-_EMPTY_FORKED = 60  # tasks
 _SLICE = 10_000  # tasks, of which the drain is measured while the rest waits behind them
 
 
@@ -47,15 +46,16 @@ class Sizes:
     """How much is measured.
 
     part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round, which
-    is not one of the others': see latency.py; half as many where less depends on them.
+    is not one of the others': see latency.py; half as many where less depends on them. abreast: rows beside ours.
     memory, objects: empty tasks and such that make objects, the same for all rows, for what is asked is how a process
-    grows with them. alone: seconds before a forked worker is measured, for ours lets its spare child go after five.
+    grows with them. alone: seconds until a forked worker is measured again: ours lets its spare go after five.
     backlogs: waiting tasks. naps: tasks for each worker. limits: calls.
     """
 
     rounds: int = 5
     part: float = 1.0
-    stamps: int = 100
+    stamps: int = 80
+    abreast: int = 3
     memory: int = 3000
     objects: int = 40
     alone: float = 7.0
@@ -68,8 +68,8 @@ class Sizes:
         return int(number * self.part)
 
 
-QUICK = Sizes(rounds=1, part=0.2, stamps=10, memory=500, objects=10, alone=0.3, backlogs=(_SLICE, 100_000),
-              workers=(1, 2), naps=30, limits=300)
+QUICK = Sizes(rounds=1, part=0.2, stamps=10, abreast=7, memory=500, objects=10, alone=0.3,
+              backlogs=(_SLICE, 100_000), workers=(1, 2), naps=30, limits=300)
 
 
 class Suite:
@@ -231,26 +231,29 @@ class Suite:
             return float(_drained(*self._ends(crew[0]), number + 1)['rate'])
 
     def _memory(self, row: Contestant) -> Fields:
-        """Of an idle worker that has run a single task, then many empty ones, then some that make objects."""
+        """Of an idle worker that has run a single task. Then of a forked one that was left alone for a while; of any
+        other after many empty tasks, and after some that make objects."""
         sizes = self._sizes
         with self._arena.producer(row) as producer, self._arena.worker(row) as worker:
             def after(label: str) -> int:
                 time.sleep(_APART)
                 producer.enqueue('mark', label)
                 self._arena.expect(label, worker)
-                time.sleep(sizes.alone if row.forked else 0.3)
+                time.sleep(0.3)
                 return worker.pss
 
             found = {'idle_bytes': after('begin')}
-            empty = _EMPTY_FORKED if row.forked else sizes.memory
-            producer.fill(empty)
-            found.update(tasks=empty, after_bytes=after('end'))
+            if row.forked:
+                time.sleep(sizes.alone)
+                return {**found, 'alone': sizes.alone, 'alone_bytes': worker.pss}
+            producer.fill(sizes.memory)
+            found.update(tasks=sizes.memory, after_bytes=after('end'))
             for _ in range(sizes.objects):
                 producer.enqueue('make')
             return {**found, 'made': sizes.objects, 'made_bytes': after('end')}
 
     def _latency(self) -> None:
-        for ours, *others in (*_beside_ours(IN_TURN), FORKED):
+        for ours, *others in (*_beside_ours(IN_TURN, self._sizes.abreast), FORKED):
             self._watch_others()
             samples = self._sizes.stamps // (1 if HUEY in others else 2)  # the others are slower by far, or our own
             for found in latencies((ours, *others), self._sizes.rounds, samples, self._tell):
@@ -266,11 +269,11 @@ class Suite:
         return found
 
 
-def _beside_ours(rows: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
-    """Three at a time, with ours in front: what is compared takes turns."""
+def _beside_ours(rows: Sequence[Contestant], abreast: int) -> Iterator[Sequence[Contestant]]:
+    """So many at a time, with ours in front: what is compared takes turns."""
     others = [row for row in rows if row != OURS]
-    for start in range(0, len(others), 3):
-        yield OURS, *others[start:start + 3]
+    for start in range(0, len(others), abreast):
+        yield OURS, *others[start:start + abreast]
 
 
 def _drained(begin: Fields, end: Fields, number: int) -> Fields:

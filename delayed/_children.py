@@ -28,8 +28,8 @@ _IDLE = 5.0
 
 class Children:
     """`max_tasks`: each child runs so many at most; `None`: any number. While it runs the last of them a spare is
-    forked, so that the fork is off the critical path; several of them where each task has a child of its own and they
-    are short, see `fork_all`."""
+    forked, so that the fork is off the critical path, unless tasks come seldom; several of them where each task has a
+    child of its own and they are short, see `fork_all`."""
 
     def __init__(self, prepare: Prepare, max_tasks: Optional[int], timeout: float,
                  note_pid: Callable[[Optional[int]], None], slots: int = 2,
@@ -45,6 +45,7 @@ class Children:
         self._lean = None if lean is None else lean(self._stack_files)
         self._current: Optional[Child] = None
         self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
+        self._is_seldom = False  # that a task comes
         self._spares: List[Child] = []
         self._forked_at = -math.inf  # monotonic seconds: when the spares were
         self._parting: List[Child] = []
@@ -53,7 +54,9 @@ class Children:
     def ready(self) -> Child:
         """A live child that waits for a task. Raises `OSError` if none can be forked."""
         self._reap_leaving()
-        if time.monotonic() - self._heard_at > _FRESH:  # to look each time would cost a system call a task
+        idle = time.monotonic() - self._heard_at
+        self._is_seldom = _IDLE < idle < math.inf
+        if idle > _FRESH:  # to look each time would cost a system call a task
             self._bury_if_dead()
         if self._current is None:
             self._current = self._take_spare() or self._fork(1).pop()
@@ -63,7 +66,7 @@ class Children:
     def fork_ahead(self, brisk: bool) -> float:
         """Forks what is spare, if the current child runs its last task. brisk: many short tasks are expected. Returns
         how many seconds it took."""
-        if not self._is_through(self._current):
+        if not self._is_through(self._current) or (self._is_seldom and not brisk):
             return 0.0
         if brisk and self._lean is not None and self._lean.order():
             return 0.0
@@ -79,6 +82,7 @@ class Children:
 
     def rest(self) -> None:
         """No task waits, or one runs for long: one spare is enough, and after a while none."""
+        self._reap_leaving()
         if self._lean is not None:
             self._spares += self._lean.rest()
         is_idle = time.monotonic() - max(self._heard_at, self._forked_at) > _IDLE

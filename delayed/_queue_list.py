@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, List, Mapping, NamedTuple, Optional, Sequ
 from ._source import Source, overrides
 from .queue import Queue
 
+#: What a worker takes: `queue`, `[first, second]` or `{often: 3, seldom: 1}`.
 if TYPE_CHECKING:
     from .sharded import ShardedQueue
-
-#: What a worker takes: `queue`, `[first, second]` or `{often: 3, seldom: 1}`.
-Queues = Union[Queue, 'ShardedQueue', Sequence[Queue], Mapping[Queue, float]]
+    Queues = Union[Queue, ShardedQueue, Sequence[Queue], Mapping[Queue, float]]
+else:  # for `typing.get_type_hints`; few workers need more
+    Queues = Union[Queue, Sequence[Queue], Mapping[Queue, float]]
 
 
 class QueueList(NamedTuple):
@@ -34,18 +35,20 @@ class QueueList(NamedTuple):
 
     def source(self, lease: Optional[float], max_losses: int) -> Source:
         """lease: seconds; `None`: the full allowance."""
-        if len(self.queues) > 1:
-            from ._several_queues import source_of  # here, for most workers have one
-            return source_of(*self, lease, max_losses)
-        if overrides(self.queues[0]):
-            from ._queue_source import QueueSource  # here, for few classes do
-            return QueueSource(self.queues[0], max_losses)
-        return Source(self.queues[0], lease, max_losses)
+        if self.is_plain:
+            return Source(self.queues[0], lease, max_losses)
+        from ._several_queues import source_of
+        return source_of(*self, lease, max_losses)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a single queue, and of no class of the user's own that does something else."""
+        return len(self.queues) == 1 and not overrides(self.queues[0])
 
 
 def queue_list(value: Any) -> QueueList:
     """Raises `InvalidArgument` or `WrongType`."""
-    if isinstance(value, Queue):
+    if isinstance(value, Queue) and not overrides(value):
         return QueueList([value])
-    from ._several_queues import several  # here, for most workers have one
+    from ._several_queues import several  # here, for most workers have one plain queue
     return QueueList(*several(value))

@@ -1,4 +1,4 @@
-"""What a worker is given that is not a single queue: whether it can be worked on, and where its tasks come from."""
+"""What a worker is given that is not one plain queue: whether it can be worked on, and where its tasks come from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from ._cluster import ClusterCaller
 from ._page import MOST_QUEUES
+from ._queue_source import QueueSource
 from ._redis import check_one_server
 from ._source import Source, overrides
 from ._source_apart import SourceApart
@@ -22,6 +23,8 @@ def source_of(queues: List[Queue], weights: Optional[List[float]], sharded: str,
               max_losses: int) -> Source:
     """As `QueueList.source`, of what `several` told."""
     count = len(queues)
+    if count == 1:
+        return QueueSource(queues[0], max_losses)
     turns = Rounds(count, random.randrange(count)) if sharded else Turns(count, weights)
     return (SourceApart if _are_apart(queues) else SourceGroup)(queues, turns, lease, max_losses)
 

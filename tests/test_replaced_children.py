@@ -4,6 +4,7 @@ import os
 import platform
 import signal
 import sys
+import time
 
 import pytest
 
@@ -33,14 +34,29 @@ class TestSpares:
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
 
-    def test_are_let_go_when_nothing_comes(self, lab, conn, queue):
+    def test_are_let_go_when_nothing_comes_and_not_forked_for_a_task_that_comes_then(self, lab, conn, queue):
         queue.enqueue(task('where'))
         program = lab.start_worker(ForkedWorker(queue))
         lab.expect('where')
         wait_until(lambda: len(children(program.pid)) == 1, 'a spare alone')
         wait_until(lambda: not children(program.pid), 'the end of the spare')
-        queue.enqueue(task('where'))
-        lab.expect('where')
+        queue.enqueue(task('hold'))
+        lab.expect('holds')
+        time.sleep(0.5)  # in which a spare would be forked
+        assert len(children(program.pid)) == 1
+        lab.open_gate()
+        wait_until(lambda: not children(program.pid), 'the end of the child')
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+        assert remains(conn) == set()
+
+    def test_are_let_go_and_reaped_while_a_task_runs_for_long(self, lab, conn, queue):
+        queue.enqueue(task('hold'))
+        program = lab.start_worker(ForkedWorker(queue))
+        lab.expect('holds')
+        wait_until(lambda: len(children(program.pid)) == 2, 'a spare')
+        wait_until(lambda: len(children(program.pid)) == 1, 'the end of the spare')
+        lab.open_gate()
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
         assert remains(conn) == set()

@@ -285,8 +285,9 @@ cluster = Cluster()
 
 
 def test_a_worker_of_one_has_loaded_nothing_that_serves_several():
-    code = ("import redis, sys; from delayed.queue import Queue; from delayed.worker import PreforkedWorker; "
-            "PreforkedWorker(Queue('default', redis.Redis())); print(*sys.modules)")
+    code = ("import redis, sys, typing; from delayed.queue import Queue; from delayed.worker import PreforkedWorker; "
+            "PreforkedWorker(Queue('default', redis.Redis())); typing.get_type_hints(PreforkedWorker.__init__); "
+            "print(*sys.modules)")
     loaded = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True).stdout.split()
     assert 'delayed._queue_list' in loaded
     assert not {'delayed.' + name for name in ('_several_queues', '_source_group', '_source_apart', '_queue_source',

@@ -19,6 +19,7 @@ class TestEveryScript:
 
     def test_goes_to_the_server_without_comments_of_whole_lines(self):
         for script in _scripts.ALL:
+            assert '[[' not in script.source  # a text or a comment of several lines
             code = [line for line in (LUA / (script.name + '.lua')).read_text().split('\n')
                     if not line.startswith('--') and not line.lstrip().startswith('-- ')]
             assert script.source.endswith('\n'.join(code)), script.name
