@@ -38,7 +38,7 @@ Results = Dict[str, Dict[str, Dict[str, List[Any]]]]
 
 _APART = 0.005  # seconds between the marks and the tasks between them: some libraries sort by milliseconds
 _NAP = 0.01  # seconds
-_SLICE = 10_000  # tasks, of which the drain is measured while the rest waits behind them
+_SLICE = 20_000  # tasks, of which the drain is measured while the rest waits behind them
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Sizes:
     """How much is measured.
 
     part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round, which
-    is not one of the others': see latency.py; half as many where less depends on them. abreast: rows beside ours.
+    is not one of the others': see latency.py; a third of it where less depends on them. abreast: rows beside ours.
     memory, objects: empty tasks and such that make objects, the same for all rows, for what is asked is how a process
     grows with them. alone: seconds until a forked worker is measured again: ours lets its spare go after five.
     backlogs: waiting tasks. naps: tasks for each worker. limits: calls.
@@ -54,7 +54,7 @@ class Sizes:
 
     rounds: int = 5
     part: float = 1.0
-    stamps: int = 80
+    stamps: int = 150
     abreast: int = 3
     memory: int = 3000
     objects: int = 40
@@ -68,7 +68,7 @@ class Sizes:
         return int(number * self.part)
 
 
-QUICK = Sizes(rounds=1, part=0.2, stamps=10, abreast=7, memory=500, objects=10, alone=0.3,
+QUICK = Sizes(rounds=1, part=0.2, stamps=15, abreast=7, memory=500, objects=10, alone=0.3,
               backlogs=(_SLICE, 100_000), workers=(1, 2), naps=30, limits=300)
 
 
@@ -181,15 +181,16 @@ class Suite:
                 'black_box_us': (seeing - blind) * 1e6}
 
     def _backlog(self, row: Contestant) -> Fields:
-        """Drains the first tasks of longer and longer lists."""
-        found = {}
-        for backlog in self._sizes.backlogs:
+        """Drains the first tasks of longer and longer lists, and of the shortest once more: so what they are compared
+        with is as fast as the machine was before and after."""
+        found: Dict[str, List[float]] = {}
+        for backlog in (*self._sizes.backlogs, self._sizes.backlogs[0]):
             self._arena.clear()
             self._put(itertools.chain([('mark', 'begin')], itertools.repeat(('empty',), _SLICE - 2), [('mark', 'end')],
                                       itertools.repeat(('empty',), backlog - _SLICE)))
             with self._arena.worker(row) as worker:
-                found[str(backlog)] = _drained(*self._ends(worker), _SLICE - 1)['rate']
-        return found
+                found.setdefault(str(backlog), []).append(_drained(*self._ends(worker), _SLICE - 1)['rate'])
+        return {backlog: sum(rates) / len(rates) for backlog, rates in found.items()}
 
     def _put(self, calls: Iterable[Sequence[Any]]) -> None:
         """Adds tasks to the keys of `delayed`, faster than any producer does."""
@@ -255,7 +256,7 @@ class Suite:
     def _latency(self) -> None:
         for ours, *others in (*_beside_ours(IN_TURN, self._sizes.abreast), FORKED):
             self._watch_others()
-            samples = self._sizes.stamps // (1 if HUEY in others else 2)  # the others are slower by far, or our own
+            samples = self._sizes.stamps // (1 if HUEY in others else 3)  # the others are slower by far, or our own
             for found in latencies((ours, *others), self._sizes.rounds, samples, self._tell):
                 if ours.name in found:
                     self._note('latency', {name: {'waits_us': waits, 'our_waits_us': found[ours.name]}
