@@ -27,7 +27,7 @@ help:
 	@echo 'make fuzz      throw mutated bytes at all that reads bytes, for a minute (SEED=7 SECONDS=300)'
 	@echo 'make lint      check style and types'
 	@echo 'make coverage  run all tests, the long ones too, and show which lines none of them ran'
-	@echo 'make bench     compare the speed with that of other libraries, some 14 minutes (QUICK=1: one or two)'
+	@echo 'make bench     compare the speed with that of other libraries, 11 to 15 minutes (QUICK=1: one or two)'
 	@echo 'make clean     remove whatever these commands made'
 
 demo: $(DEMO_INSTALLED)

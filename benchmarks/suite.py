@@ -54,7 +54,7 @@ class Sizes:
 
     rounds: int = 5
     part: float = 1.0
-    stamps: int = 150
+    stamps: int = 100
     abreast: int = 3
     memory: int = 3000
     objects: int = 40
