@@ -20,8 +20,8 @@ class Findings:
         return [row for row in (*PREFORKED, *FORKED) if row.name in self.results.get(section, {})]
 
     def values(self, section: str, row: Contestant, measure: str) -> List[float]:
-        """One for each round, and of our latencies for each group; `wait_us` is a round's median latency. `late_us` is
-        the 99th percentile of all rounds."""
+        """One for each round; of `OURS`' latencies one for each round of each group. `wait_us` is a round's median
+        latency, `late_us` the 99th percentile of all rounds."""
         if measure in _LATENCIES:
             return _LATENCIES[measure](self.results['latency'][row.name]['waits_us'])
         values: List[float] = self.results[section][row.name][measure]
@@ -44,8 +44,12 @@ class Findings:
 
     def ratio(self, section: str, row: Contestant, measure: str, base: Optional[Contestant] = None) -> float:
         """How many times the row's measure is ours, or that of `base`: the median of the rounds' ratios."""
-        pairs = zip(self.base_values(section, row, measure, base), self.values(section, row, measure))
-        return median([ours / theirs for ours, theirs in pairs if theirs])
+        return median_ratio(self.base_values(section, row, measure, base), self.values(section, row, measure))
+
+
+def median_ratio(values: Sequence[float], others: Sequence[float]) -> float:
+    """Of the ratios of the rounds."""
+    return median([value / other for value, other in zip(values, others) if other])
 
 
 def median(values: Sequence[float]) -> float:

@@ -15,7 +15,7 @@ from .contestants import (
     RQ_FORKED,
     Contestant,
 )
-from .findings import Findings, Table, median
+from .findings import Findings, Table, median_ratio
 
 
 def goals(findings: Findings) -> Table:
@@ -75,9 +75,9 @@ def _to_floors(findings: Findings) -> Iterator[Sequence[str]]:
             ('enqueue, to a bare RPUSH through redis-py', 0.9, 'preforked', OURS, 'enqueue_rate', 'client_rpush'),
             ('enqueue in bulk, to its commands in a pipeline', 0.6, 'preforked', OURS, 'many_rate',
              'commands_pipelined')):
-        rates, floors = findings.values(section, ours, measure), findings.results['limits']['all'][limit]
-        yield _line(title, goal, (median([rate * floor / 1e6 for rate, floor in zip(rates, floors)]),
-                                  max(rates) * min(floors) / 1e6))
+        rates = findings.values(section, ours, measure)
+        floors = [1e6 / micros for micros in findings.results['limits']['all'][limit]]
+        yield _line(title, goal, (median_ratio(rates, floors), max(rates) / max(floors)))
 
 
 def _to_itself(findings: Findings) -> Iterator[Sequence[str]]:
@@ -87,8 +87,8 @@ def _to_itself(findings: Findings) -> Iterator[Sequence[str]]:
             ('two workers, to one', 1, 'scaling', OURS, '2', '1'),
             ('two workers whose tasks sleep 10 ms, to one', 1.9, 'naps', OURS, '2', '1'),
             ('the same, forked', 1.9, 'naps', OURS_FORKED, '2', '1')):
-        pairs = findings.values(section, ours, more), findings.values(section, ours, less)
-        yield _line(title, goal, (median([one / other for one, other in zip(*pairs)]), max(pairs[0]) / max(pairs[1])))
+        pair = findings.values(section, ours, more), findings.values(section, ours, less)
+        yield _line(title, goal, (median_ratio(*pair), max(pair[0]) / max(pair[1])))
 
 
 def _line(title: str, goal: float, found: Sequence[float], more_is_better: bool = True) -> Sequence[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from .contestants import BLIND, OURS, OURS_BATCHES, OURS_FORKED, OURS_SINGLY, PREFORKED, SEEING, WINKING, Contestant
-from .findings import Findings, Table, median
+from .findings import Findings, Table, median, median_ratio
 from .goals import goals
 from .plot import Panel, bars, curves
 
@@ -154,7 +154,7 @@ class Report:
         table: Table = [('', 'after one task, MB', 'after empty tasks, MB', 'so many',
                          'after tasks that make objects, MB', 'so many', 'left alone, MB', 'for so long, s')]
         shown = {'idle_bytes': _megabytes, 'after_bytes': _megabytes, 'tasks': _count, 'made_bytes': _megabytes,
-                 'made': _count, 'alone_bytes': _megabytes, 'alone': _count}
+                 'made': _count, 'alone_bytes': _megabytes, 'alone': '{:g}'.format}
         for row in self._found.rows('memory'):
             values = found[row.name]
             table.append((row.name, *(show(median(values[measure])) if measure in values else ''
@@ -166,8 +166,9 @@ class Report:
         sizes = list(self._found.results[section][OURS.name])
         table: Table = [('', *('%s, tasks/s' % title.format(int(size)) for size in sizes), 'last to first')]
         for row in rows:
-            rates = [self._found.median(section, row, size) for size in sizes]
-            table.append((row.name, *map(_rate, rates), _times(rates[-1] / rates[0])))
+            rates = [self._found.values(section, row, size) for size in sizes]
+            table.append((row.name, *(_rate(median(each)) for each in rates),
+                          _times(median_ratio(rates[-1], rates[0]))))
         return table
 
     def _naps(self) -> Table:
@@ -175,26 +176,28 @@ class Report:
             ('', 'one worker, tasks/s', 'two workers, tasks/s', 'of the 200 that two could do', 'two to one')]
         for name, found in self._found.results['naps'].items():
             alone, both = median(found['1']), median(found['2'])
-            table.append((name, _rate(alone), _rate(both), '%.0f %%' % (both / 2), _times(both / alone)))
+            table.append((name, _rate(alone), _rate(both), '%.0f %%' % (both / 2),
+                          _times(median_ratio(found['2'], found['1']))))
         return table
 
     def _limits(self) -> Table:
         found = self._found.results['limits']['all']
+        enqueueing = self._micros_each('preforked', OURS, 'enqueue_rate')
         ours = {'advance': self._micros_each('preforked', OURS_SINGLY, 'rate'),
                 'advance_many': self._micros_each('preforked', OURS_BATCHES, 'rate'),
-                **dict.fromkeys(('enqueue', 'client_rpush'), self._micros_each('preforked', OURS, 'enqueue_rate')),
+                **dict.fromkeys(('enqueue', 'client_rpush'), enqueueing),
                 'commands_pipelined': self._micros_each('preforked', OURS, 'many_rate'),
                 'fork': self._micros_each('forked', OURS_FORKED, 'rate'),
-                'wake': median(self._found.waits(OURS))}
+                'wake': self._found.values('latency', OURS, 'wait_us')[:len(found['wake'])]}
         table: Table = [('', 'µs', 'our µs a task', 'ours to it')]
         for name, title in _LIMITS.items():
-            floor = median(found[name])
             mine = ours.get(name)
-            table.append((title, _micros(floor), *((_micros(mine), _times(mine / floor)) if mine else ('', ''))))
+            table.append((title, _micros(median(found[name])), *(
+                (_micros(median(mine)), _times(median_ratio(mine, found[name]))) if mine else ('', ''))))
         return table
 
-    def _micros_each(self, section: str, row: Contestant, measure: str) -> float:
-        return 1e6 / self._found.median(section, row, measure)
+    def _micros_each(self, section: str, row: Contestant, measure: str) -> List[float]:
+        return [1e6 / rate for rate in self._found.values(section, row, measure)]
 
     def _black_box(self) -> Table:
         """Parts are medians of those of each round."""

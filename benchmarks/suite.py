@@ -46,7 +46,7 @@ class Sizes:
     """How much is measured.
 
     part: of the numbers of tasks that `contestants.py` names. stamps: samples of a row's latency a round, which
-    is not one of the others': see latency.py; a third of it where less depends on them. abreast: rows beside ours.
+    is not one of the others': see latency.py; half as many where less depends on them. abreast: rows beside ours.
     memory, objects: empty tasks and such that make objects, the same for all rows, for what is asked is how a process
     grows with them. alone: seconds until a forked worker is measured again: ours lets its spare go after five.
     backlogs: waiting tasks. naps: tasks for each worker. limits: calls.
@@ -256,7 +256,7 @@ class Suite:
     def _latency(self) -> None:
         for ours, *others in (*_beside_ours(IN_TURN, self._sizes.abreast), FORKED):
             self._watch_others()
-            samples = self._sizes.stamps // (1 if HUEY in others else 3)  # the others are slower by far, or our own
+            samples = self._sizes.stamps // (1 if HUEY in others else 2)  # the others are slower by far, or our own
             for found in latencies((ours, *others), self._sizes.rounds, samples, self._tell):
                 if ours.name in found:
                     self._note('latency', {name: {'waits_us': waits, 'our_waits_us': found[ours.name]}

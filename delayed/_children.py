@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _FRESH = 0.001
 _MANY_SPARES = 8
 #: A spare that was not needed for so long, in seconds, is let go: it has megabytes of its own, and another is forked
-#: within milliseconds.
+#: within milliseconds. A task that comes so long after the last is seldom.
 _IDLE = 5.0
 
 
@@ -44,19 +43,15 @@ class Children:
         self._slots = slots
         self._lean = None if lean is None else lean(self._stack_files)
         self._current: Optional[Child] = None
-        self._heard_at = -math.inf  # monotonic seconds: when it reported the end of a task last
-        self._is_seldom = False  # that a task comes
+        self._heard_at = time.monotonic()  # when the end of a task was reported last; at first, this moment
         self._spares: List[Child] = []
-        self._forked_at = -math.inf  # monotonic seconds: when the spares were
         self._parting: List[Child] = []
         self._leaving: List[Tuple[Child, float]] = []  # and when its time is up
 
     def ready(self) -> Child:
         """A live child that waits for a task. Raises `OSError` if none can be forked."""
         self._reap_leaving()
-        idle = time.monotonic() - self._heard_at
-        self._is_seldom = _IDLE < idle < math.inf
-        if idle > _FRESH:  # to look each time would cost a system call a task
+        if not self._heard_within(_FRESH):  # to look each time would cost a system call a task
             self._bury_if_dead()
         if self._current is None:
             self._current = self._take_spare() or self._fork(1).pop()
@@ -66,7 +61,7 @@ class Children:
     def fork_ahead(self, brisk: bool) -> float:
         """Forks what is spare, if the current child runs its last task. brisk: many short tasks are expected. Returns
         how many seconds it took."""
-        if not self._is_through(self._current) or (self._is_seldom and not brisk):
+        if not self._is_through(self._current) or not (brisk or self._heard_within(_IDLE)):
             return 0.0
         if brisk and self._lean is not None and self._lean.order():
             return 0.0
@@ -77,16 +72,14 @@ class Children:
             self._spares = self._fork(_MANY_SPARES if brisk and self._max_tasks == 1 else 1)
         except OSError as error:
             logger.warning('cannot fork a spare child yet: %s', error)
-        self._forked_at = time.monotonic()
-        return self._forked_at - began
+        return time.monotonic() - began
 
     def rest(self) -> None:
         """No task waits, or one runs for long: one spare is enough, and after a while none."""
         self._reap_leaving()
         if self._lean is not None:
             self._spares += self._lean.rest()
-        is_idle = time.monotonic() - max(self._heard_at, self._forked_at) > _IDLE
-        while len(self._spares) > (0 if is_idle else 1):
+        while len(self._spares) > (1 if self._heard_within(_IDLE) else 0):
             self._let_go(self._spares.pop())
 
     def ended(self, now: float) -> None:
@@ -105,6 +98,10 @@ class Children:
             return sys.maxsize
         left = self._max_tasks - (self._current.tasks if self._current is not None else 0)
         return left if left > 0 else self._max_tasks
+
+    def _heard_within(self, seconds: float) -> bool:
+        """Whether a task has ended lately, or this monitor has begun."""
+        return time.monotonic() - self._heard_at <= seconds
 
     def _is_through(self, child: Optional[Child]) -> bool:
         return child is not None and self._max_tasks is not None and child.tasks >= self._max_tasks
@@ -171,8 +168,7 @@ class Children:
         self._leaving.append((child, time.monotonic() + self._timeout))
 
     def tend(self) -> None:
-        """While nothing waits: forgets children that died, those that were to leave and any other."""
-        self._reap_leaving()
+        """While nothing waits: forgets children that died, the current one and spares."""
         self._bury_if_dead()
         for spare in list(self._spares):
             if spare.reap() is not None:

@@ -35,15 +35,10 @@ class QueueList(NamedTuple):
 
     def source(self, lease: Optional[float], max_losses: int) -> Source:
         """lease: seconds; `None`: the full allowance."""
-        if self.is_plain:
+        if len(self.queues) == 1 and not overrides(self.queues[0]):
             return Source(self.queues[0], lease, max_losses)
         from ._several_queues import source_of
         return source_of(*self, lease, max_losses)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a single queue, and of no class of the user's own that does something else."""
-        return len(self.queues) == 1 and not overrides(self.queues[0])
 
 
 def queue_list(value: Any) -> QueueList:

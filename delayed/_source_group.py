@@ -22,7 +22,7 @@ class SourceGroup(Source):
     is done by the source of its own queue."""
 
     def __init__(self, queues: Sequence[Queue], turns: Turns, lease: Optional[float], max_losses: int) -> None:
-        """The queues are on one server, see `WorkerQueues`. lease: seconds; `None`: the full allowance."""
+        """The queues are on one server, see `_several_queues.py`. lease: seconds; `None`: the full allowance."""
         super().__init__(queues[0], lease, max_losses)
         self._members = [Source(queue, lease, max_losses) for queue in queues]
         self.presence = Presence(self._name, [queue.name for queue in queues])

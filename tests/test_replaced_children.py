@@ -8,11 +8,19 @@ import time
 
 import pytest
 
+from delayed._children import Children
 from delayed._memory import MEGABYTE, resident, trim
 from delayed.errors import InvalidArgument, WrongType
 from delayed.worker import ForkedWorker, PreforkedWorker
 from waiting import DEADLINE, wait_until
 from workers import children, remains, report, task, told
+
+
+def reporting(label, method):
+    def reported(self, *args):
+        method(self, *args)
+        report(label)
+    return reported
 
 
 def pids_of(lab):
@@ -24,22 +32,24 @@ class TestSpares:
 
     def test_are_several_while_short_tasks_wait_and_one_then(self, lab, queue, monkeypatch):
         monkeypatch.setattr('delayed._books.SLOW', 10 * DEADLINE)  # no machine is so slow that they are not short
+        monkeypatch.setattr('delayed._children._IDLE', 10 * DEADLINE)
         for _ in range(20):
             queue.enqueue(task('siblings'))
         program = lab.start_worker(ForkedWorker(queue))
         assert max(lab.expect('siblings')[0] for _ in range(20)) >= 5
-        wait_until(lambda: len(children(program.pid)) <= 1, 'the end of the others')
+        wait_until(lambda: len(children(program.pid)) == 1, 'the end of the others')
         queue.enqueue(task('where'))
         lab.expect('where')
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
 
-    def test_are_let_go_when_nothing_comes_and_not_forked_for_a_task_that_comes_then(self, lab, conn, queue):
+    def test_are_let_go_when_nothing_comes_nor_forked_for_a_task_that_comes_then(self, lab, conn, queue, monkeypatch):
+        monkeypatch.setattr('delayed._children._IDLE', 0.5)
         queue.enqueue(task('where'))
         program = lab.start_worker(ForkedWorker(queue))
         lab.expect('where')
-        wait_until(lambda: len(children(program.pid)) == 1, 'a spare alone')
         wait_until(lambda: not children(program.pid), 'the end of the spare')
+        time.sleep(0.5)
         queue.enqueue(task('hold'))
         lab.expect('holds')
         time.sleep(0.5)  # in which a spare would be forked
@@ -50,18 +60,24 @@ class TestSpares:
         assert program.wait() == 0
         assert remains(conn) == set()
 
-    def test_are_let_go_and_reaped_while_a_task_runs_for_long(self, lab, conn, queue):
+    def test_are_let_go_and_reaped_while_a_task_runs_for_long(self, lab, conn, queue, monkeypatch):
+        monkeypatch.setattr(Children, '_let_go', reporting('let go', Children._let_go))
+        monkeypatch.setattr(Children, '_heard_within', lambda self, seconds: not self._spares)  # idle once there is one
+        queue.enqueue(task('where'))
         queue.enqueue(task('hold'))
-        program = lab.start_worker(ForkedWorker(queue))
+        program = lab.start_worker(ForkedWorker(queue, sweep_interval=0.5))
+        lab.expect('where')
+        lab.expect('let go')
         lab.expect('holds')
-        wait_until(lambda: len(children(program.pid)) == 2, 'a spare')
+        lab.expect('let go')
         wait_until(lambda: len(children(program.pid)) == 1, 'the end of the spare')
         lab.open_gate()
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
         assert remains(conn) == set()
 
-    def test_that_die_are_replaced(self, lab, queue):
+    def test_that_die_are_replaced(self, lab, queue, monkeypatch):
+        monkeypatch.setattr('delayed._children._IDLE', 10 * DEADLINE)
         queue.enqueue(task('where'))
         program = lab.start_worker(ForkedWorker(queue))
         lab.expect('where')
