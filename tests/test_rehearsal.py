@@ -17,7 +17,8 @@ from waiting import wait_until
 from workers import told
 
 PIPES = _fds.pipe, _fds.close
-learns = pytest.mark.skipif(sys.version_info < (3, 11), reason='this Python learns nothing')
+LEARNS = sys.version_info >= (3, 11)
+learns = pytest.mark.skipif(not LEARNS, reason='this Python learns nothing')
 
 
 @pytest.fixture
@@ -25,13 +26,16 @@ def runner_class():
     """A class whose code nobody has run yet."""
     code = Runner._run_task.__code__
     fresh = type(Runner._run_task)(code.replace(co_name='fresh'), Runner._run_task.__globals__)
-    return type('Fresh', (Runner,), {'_run_task': fresh})
+    return type('Fresh', (Runner,), {'_run_task': fresh, 'unlearnt': instructions(fresh)})
 
 
-def has_learnt(function):
-    """Whether Python has replaced some of its instructions by special ones."""
-    return [each.opname for each in dis.get_instructions(function, adaptive=True)] != [
-        each.opname for each in dis.get_instructions(function)]
+def instructions(function):
+    """As they are now: Python replaces some by special ones."""
+    return [each.opname for each in dis.get_instructions(function, **({'adaptive': True} if LEARNS else {}))]
+
+
+def has_learnt(runner_class):
+    return instructions(runner_class._run_task) != runner_class.unlearnt
 
 
 def descriptors():
@@ -42,7 +46,7 @@ def descriptors():
 def test_python_has_learnt_how_a_child_runs_a_task(runner_class, caplog):
     with caplog.at_level(logging.INFO, logger.name):
         rehearse(runner_class, PIPES)
-    assert has_learnt(runner_class._run_task)
+    assert has_learnt(runner_class)
 
 
 def test_nothing_is_left_of_it(runner_class, caplog, capfd):
@@ -57,7 +61,7 @@ def test_nothing_is_rehearsed_where_each_task_is_logged(runner_class, caplog):
     with caplog.at_level(logging.DEBUG, logger.name):
         rehearse(runner_class, PIPES)
     assert not caplog.records
-    assert sys.version_info < (3, 11) or not has_learnt(runner_class._run_task)
+    assert not has_learnt(runner_class)
 
 
 def test_no_descriptor_to_be_had_is_no_reason_to_fail(runner_class, caplog):
