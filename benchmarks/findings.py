@@ -36,8 +36,8 @@ class Findings:
         return self.values(section, base or (OURS_FORKED if row.forked else OURS), measure)
 
     def waits(self, row: Contestant) -> List[float]:
-        """The latencies of all rounds, in µs, the shortest first."""
-        return _sorted(self.results['latency'][row.name]['waits_us'])
+        """The latencies of all rounds, in µs."""
+        return _all(self.results['latency'][row.name]['waits_us'])
 
     def median(self, section: str, row: Contestant, measure: str) -> float:
         return median(self.values(section, row, measure))
@@ -58,17 +58,17 @@ def median(values: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def _sorted(rounds: List[List[float]]) -> List[float]:
-    return sorted(sum(rounds, []))
+def _all(rounds: List[List[float]]) -> List[float]:
+    return sum(rounds, [])
 
 
-def _percentile(rounds: List[List[float]], part: float) -> float:
-    waits = _sorted(rounds)
-    return waits[int(len(waits) * part)]
+def _late(rounds: List[List[float]]) -> float:
+    waits = sorted(_all(rounds))
+    return waits[int(len(waits) * 0.99)]
 
 
 #: What is made of the latencies of each round. Those of one round are too few for a 99th percentile.
 _LATENCIES: Dict[str, Callable[[List[List[float]]], List[float]]] = {
     'wait_us': lambda rounds: [median(waits) for waits in rounds],
-    'late_us': lambda rounds: [_percentile(rounds, 0.99)],
+    'late_us': lambda rounds: [_late(rounds)],
 }

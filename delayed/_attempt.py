@@ -44,6 +44,10 @@ class Cause(enum.Enum):
     LEASE_LOST = 'lost its lease'
 
 
+#: Whether the task had begun, the page tells: the monitor may have looked just before.
+OUT_OF_TIME = Cause.TIMED_OUT, Cause.NOT_BEGUN
+
+
 class Verdict(enum.Enum):
     """What becomes of a task; the values are the words of the log."""
 
@@ -131,9 +135,8 @@ def judge(step: Step, outcome: Outcome, cause: Optional[Cause], requeue_crashed:
         return Verdict.SET_ASIDE if outcome in _NO_TASK else _RELEASE
     if cause is Cause.LEASE_LOST:
         return Verdict.DROP
-    begun = step in (Step.BEGUN, Step.READ)  # the last word: the monitor may have looked just before
-    if cause is Cause.TIMED_OUT or cause is Cause.NOT_BEGUN:
-        # counted: what no child can begin must not go round for ever
+    begun = step in (Step.BEGUN, Step.READ)
+    if cause in OUT_OF_TIME:  # a loss is counted: what no child can begin must not go round for ever
         return Verdict.RELEASE if begun else Verdict.LOSE
     if cause is Cause.HANDED_BACK or not begun:
         return Verdict.HAND_BACK

@@ -9,7 +9,7 @@ import time
 from typing import Optional, Sequence
 
 from . import _page
-from ._attempt import Cause
+from ._attempt import OUT_OF_TIME, Cause
 from ._child import Child, Exit
 from ._describe import without_arguments
 from ._lease import Lease
@@ -77,7 +77,7 @@ def judge_kind(step: Step, outcome: _page.Outcome, cause: Optional[Cause], signu
     """What a task's end is called whose child died by `signum` (`None`: it exited), having come so far."""
     if step is Step.ENDED:
         return _BY_OUTCOME[outcome]
-    if cause is Cause.TIMED_OUT or cause is Cause.NOT_BEGUN:
+    if cause in OUT_OF_TIME:
         return Kind.NOT_BEGUN if step < Step.BEGUN else Kind.TIMED_OUT
     if cause is not None:
         return _BY_CAUSE[cause]

@@ -12,6 +12,7 @@ import redis
 
 from delayed.embedded import EmbeddedRedis
 from delayed.errors import ServerNotFound
+from waiting import DEADLINE
 
 # Programs that the tests start import the modules of task functions, as the tests themselves do.
 os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get('PYTHONPATH')]))
@@ -128,6 +129,12 @@ def lab(conn, tmp_path):
     from workers import Lab
     with Lab(tmp_path) as lab:
         yield lab
+
+
+@pytest.fixture
+def spares_stay(monkeypatch):
+    """A worker keeps its spare child, however slow the machine is."""
+    monkeypatch.setattr('delayed._children._IDLE', 10 * DEADLINE)
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ import threading
 import pytest
 
 from delayed.queue import Queue
-from waiting import DEADLINE, wait_until
+from waiting import wait_until
 from workers import children, pass_gate, remains, report, task, told
 
-
-@pytest.fixture(autouse=True)
-def spares_stay(monkeypatch):
-    """However slow the machine is."""
-    monkeypatch.setattr('delayed._children._IDLE', 10 * DEADLINE)
+pytestmark = pytest.mark.usefixtures('spares_stay')
 
 
 def unfinished(conn):

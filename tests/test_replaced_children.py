@@ -30,9 +30,9 @@ def pids_of(lab):
 class TestSpares:
     """Children that a forked worker has ahead."""
 
+    @pytest.mark.usefixtures('spares_stay')
     def test_are_several_while_short_tasks_wait_and_one_then(self, lab, queue, monkeypatch):
         monkeypatch.setattr('delayed._books.SLOW', 10 * DEADLINE)  # no machine is so slow that they are not short
-        monkeypatch.setattr('delayed._children._IDLE', 10 * DEADLINE)
         for _ in range(20):
             queue.enqueue(task('siblings'))
         program = lab.start_worker(ForkedWorker(queue))
@@ -76,8 +76,8 @@ class TestSpares:
         assert program.wait() == 0
         assert remains(conn) == set()
 
-    def test_that_die_are_replaced(self, lab, queue, monkeypatch):
-        monkeypatch.setattr('delayed._children._IDLE', 10 * DEADLINE)
+    @pytest.mark.usefixtures('spares_stay')
+    def test_that_die_are_replaced(self, lab, queue):
         queue.enqueue(task('where'))
         program = lab.start_worker(ForkedWorker(queue))
         lab.expect('where')

@@ -21,7 +21,7 @@ class TestEveryScript:
         for script in _scripts.ALL:
             assert '[[' not in script.source  # a text or a comment of several lines
             code = [line for line in (LUA / (script.name + '.lua')).read_text().split('\n')
-                    if not line.startswith('--') and not line.lstrip().startswith('-- ')]
+                    if not line.lstrip().startswith('--')]
             assert script.source.endswith('\n'.join(code)), script.name
             assert not re.search('^ *--', script.source, re.MULTILINE), script.name
 
